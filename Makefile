@@ -1,0 +1,62 @@
+# One word for everything. `make` alone lists the words.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+HOST ?= 127.0.0.1
+PORT ?= 8000
+WORKERS ?= 1
+# The newest Python from 3.11 on that can make a virtual environment.
+PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	$$p -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+CLI := $(BIN)/health-services
+UV := $(BIN)/uv
+
+.PHONY: help install run test check demo migrate lock clean
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/.uv: requirements/uv.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with the venv module is needed (Debian: apt install python3-venv)." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+.venv/.app: .venv/.uv requirements/app.txt pyproject.toml
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/app.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+.venv/.dev: .venv/.app requirements/dev.txt requirements/client.txt
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv/client
+	$(UV) pip install --quiet --python .venv/client/bin/python --require-hashes -r requirements/client.txt
+	@touch $@
+
+install: .venv/.app ## install everything that the service needs into .venv
+
+run: .venv/.app ## migrate and serve on http://127.0.0.1:8000 (HOST=, PORT=, WORKERS=)
+	@exec $(CLI) serve --host $(HOST) --port $(PORT) --workers $(WORKERS)
+
+demo: .venv/.app ## fill the database with a believable region and print four logins
+	@exec $(CLI) demo
+
+migrate: .venv/.app ## bring the database's schema to the newest version
+	@exec $(CLI) migrate
+
+check: .venv/.dev ## format, lint, types, architecture; no tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## every check and every test
+	$(BIN)/pytest
+
+lock: .venv/.uv ## resolve requirements/*.in into exact versions with hashes
+	@for name in app dev client uv; do \
+		$(UV) pip compile requirements/$$name.in --universal --python-version 3.11 --generate-hashes \
+			--no-emit-index-url --no-header --no-annotate --quiet -o requirements/$$name.txt || exit 1; done
+
+clean: ## remove what install and the checks made (never the data in var/)
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

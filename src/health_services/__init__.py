@@ -1,0 +1,1 @@
+"""The open health-services system: find a doctor, book, be seen."""
