@@ -1,0 +1,88 @@
+"""The permission table: who may come through which door at all.
+
+Each endpoint names one permission with `@requires`; one that names none stops the start. What a role may do *there*
+(his own record, his own slots, his own clinic) is decided by the feature's service, and described in docs/access.md.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeVar
+
+from health_services.users.models import Role
+
+
+class Token(Enum):
+    """Whether a door looks at the caller's token."""
+
+    IGNORED = "ignored"
+    WELCOME = "welcome"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which roles may pass; with `is_directory` the answer is public and may be cached."""
+
+    roles: frozenset[Role]
+    token: Token = Token.REQUIRED
+    is_directory: bool = False
+    takes_token_in_query: bool = False
+
+
+P, D, S, A = Role.PATIENT, Role.DOCTOR, Role.STAFF, Role.ADMIN
+_EVERYBODY = frozenset(Role)
+
+_DIRECTORY = Rule(_EVERYBODY, Token.IGNORED, is_directory=True)
+
+
+def _only(*roles: Role) -> Rule:
+    return Rule(frozenset(roles))
+
+
+PERMISSIONS: dict[str, Rule] = {
+    "auth:register": Rule(_EVERYBODY, Token.WELCOME),
+    "auth:login": Rule(_EVERYBODY, Token.IGNORED),
+    "auth:profile": Rule(_EVERYBODY, takes_token_in_query=True),
+    "clinics:read": _DIRECTORY,
+    "clinics:write": _only(A),
+    "clinics:staff": _only(A),
+    "doctors:read": _DIRECTORY,
+    "doctors:write": _only(A),
+    "doctors:appointments": _only(D, S, A),
+    "slots:read": _DIRECTORY,
+    "slots:write": _only(D, S, A),
+    "slots:delete": _only(S, A),
+    "patients:create": _only(D, S, A),
+    "patients:search": _only(S, A),
+    "patients:read": _only(P, D, S, A),
+    "patients:write": _only(P, D, S, A),
+    "patients:appointments": _only(P, D, S, A),
+    "appointments:book": _only(P, D, S, A),
+    "appointments:cancel": _only(P, D, S, A),
+    "appointments:read": _only(P, D, S, A),
+    "appointments:write": _only(D, A),
+    "appointments:list": _only(S, A),
+}
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+def requires(permission: str) -> Callable[[Endpoint], Endpoint]:
+    """Mark an endpoint with the permission that it needs; raises KeyError for one that is not in the table."""
+    rule = PERMISSIONS[permission]
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        endpoint.__permission__ = permission  # type: ignore[attr-defined]
+        endpoint.__rule__ = rule  # type: ignore[attr-defined]
+        return endpoint
+
+    return mark
+
+
+def rule_of(endpoint: Callable[..., Any]) -> Rule:
+    """The rule of an endpoint; raises LookupError for one that names no permission."""
+    rule = getattr(endpoint, "__rule__", None)
+    if not isinstance(rule, Rule):
+        raise LookupError(f"{endpoint.__qualname__} names no permission: mark it with @requires")
+    return rule

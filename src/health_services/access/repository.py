@@ -1,0 +1,19 @@
+"""What the database knows of a caller."""
+
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+_CALLER = text("SELECT * FROM caller_of(:user_id)")
+
+
+class CallerRepository:
+    """Reads accounts with all that decides what they may do."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def account(self, user_id: int) -> Row[Any] | None:
+        """The user with `patient_id`, `doctor_id` and `clinic_ids`; one round trip."""
+        return (await self._session.execute(_CALLER, {"user_id": user_id})).one_or_none()

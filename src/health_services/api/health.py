@@ -1,0 +1,45 @@
+"""GET /healthz and GET /readyz: is the process up, and can it serve?"""
+
+import asyncio
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from health_services.api.fields import AnswerShape
+from health_services.api.openapi import errors
+from health_services.errors import UnavailableException
+
+READY_SECONDS = 2.0
+
+router = APIRouter(tags=["Health"])
+
+
+class Health(AnswerShape):
+    """All is well; anything else is an error."""
+
+    status: Literal["ok"] = "ok"
+
+
+@router.get("/healthz", summary="Is the process up?", response_model=Health)
+async def healthz() -> Any:
+    """Answers as long as the process can answer at all."""
+    return Health()
+
+
+@router.get("/readyz", summary="Can it serve?", response_model=Health, responses=errors(UnavailableException))
+async def readyz(request: Request) -> Any:
+    """503 while the database cannot be reached, or its schema is older than this version needs."""
+    try:
+        async with asyncio.timeout(READY_SECONDS), request.app.state.database.reading() as session:
+            revision = await session.scalar(text("SELECT version_num FROM alembic_version"))
+    except (DBAPIError, PoolTimeoutError, OSError):
+        raise UnavailableException("The database cannot be reached.") from None
+    known: list[str] = request.app.state.revisions
+    if revision is None or (revision != known[0] and revision in known):
+        raise UnavailableException(
+            "The database's schema is older than this version; run: health-services migrate"
+        )
+    return Health()

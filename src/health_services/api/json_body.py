@@ -1,0 +1,49 @@
+"""Reading a JSON body with nothing left to interpretation."""
+
+import json
+from typing import Any
+
+from fastapi import Request
+
+from health_services.errors import UnsupportedMediaTypeException, ValidationException
+
+
+class StrictRequest(Request):
+    """A request whose body is JSON as RFC 8259 means it: no duplicate keys, no NaN, no number too long to read."""
+
+    async def json(self) -> Any:
+        """The parsed body; raises ValidationException with the reason."""
+        if not hasattr(self, "_json"):
+            self._json = parse(await self.body())
+        return self._json
+
+    async def require_json(self) -> None:
+        """Refuse a body that does not say it is JSON; raises UnsupportedMediaTypeException."""
+        if not await self.body():
+            return
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+            raise UnsupportedMediaTypeException
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len({key.casefold() for key in members}) != len(pairs):
+        raise ValidationException.of("body", "has the same key twice")
+    return members
+
+
+def _constant(name: str) -> Any:
+    raise ValidationException.of("body", f"{name} is not JSON")
+
+
+def parse(body: bytes) -> Any:
+    """The value of a JSON text; raises ValidationException with the reason."""
+    try:
+        return json.loads(body, object_pairs_hook=_object, parse_constant=_constant)
+    except json.JSONDecodeError as error:
+        raise ValidationException.of("body", f"is not valid JSON (character {error.pos})") from None
+    except RecursionError:
+        raise ValidationException.of("body", "is nested too deeply") from None
+    except ValueError:  # not UTF-8, or a number with thousands of digits
+        raise ValidationException.of("body", "is not valid JSON") from None

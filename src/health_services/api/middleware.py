@@ -1,0 +1,138 @@
+"""What surrounds every request: an id, one line of log, safe headers, and an answer even to a crash. Pure ASGI."""
+
+import re
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from health_services.api.problems import of_error
+from health_services.errors import HealthServicesError
+
+log = structlog.get_logger("health_services.http")
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
+# Values of these query parameters are about things; those of any other could be a token or a person's.
+_LOGGED_PARAMETERS = frozenset(
+    {"skip", "limit", "doctor_id", "clinic_id", "date_from", "date_to", "status", "specialty", "city"}
+)
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
+
+
+class Surroundings:
+    """Gives each request an id, catches what nobody caught, sets the headers that are missing, logs one line."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(message, request_id)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception as error:
+            _log_crash(request_id, error)
+            if status:
+                raise
+            await of_error(HealthServicesError())(scope, receive, send_with_headers)
+        finally:
+            _log_request(scope, request_id, status, time.perf_counter() - started)
+
+
+def _request_id(scope: Scope) -> str:
+    """The caller's own id where it is harmless, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value.decode())
+    return uuid.uuid4().hex
+
+
+def _add_headers(message: Message, request_id: str) -> None:
+    headers = message.setdefault("headers", [])
+    present = {name.lower() for name, _ in headers}
+    headers.extend((name, value) for name, value in _HEADERS if name not in present)
+    headers.append((b"x-request-id", request_id.encode()))
+
+
+def _log_crash(request_id: str, error: Exception) -> None:
+    """Where it happened, never what the exception says: messages of drivers quote values."""
+    frames = [
+        f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    causes = []
+    cause: BaseException | None = error
+    while cause is not None:
+        causes.append(f"{type(cause).__module__}.{type(cause).__qualname__}")
+        cause = cause.__cause__
+    log.error("crash", request_id=request_id, error=causes, frames=frames[-12:])
+
+
+def _log_request(scope: Scope, request_id: str, status: int, seconds: float) -> None:
+    log.info(
+        "request",
+        request_id=request_id,
+        method=scope["method"],
+        path=_safe_path(scope),
+        query=_safe_query(scope["query_string"]),
+        status=status,
+        ms=round(seconds * 1000, 1),
+    )
+
+
+def _safe_path(scope: Scope) -> str:
+    """The path with its numbers; any other text a caller put there is left out."""
+    if "endpoint" not in scope:
+        return "(unknown)"
+    parameters: dict[str, Any] = scope.get("path_params", {})
+    hidden = {str(value) for value in parameters.values() if not str(value).isdigit()}
+    return "/".join("…" if part in hidden else part for part in str(scope["path"]).split("/"))
+
+
+def _safe_query(query: bytes) -> str:
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)[:20]
+    return "&".join(f"{k}={v[:60]}" if k in _LOGGED_PARAMETERS else _redacted(k) for k, v in pairs)
+
+
+def _redacted(name: str) -> str:
+    return f"{name if re.fullmatch('[a-z_]{1,40}', name) else '…'}=[redacted]"
+
+
+def configure_logging(level: str, *, as_text: bool) -> None:
+    """One line for each event on standard error: JSON for machines, columns for people."""
+    processors: list[Callable[..., Any]] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer(),
+    ]
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )

@@ -1,0 +1,123 @@
+"""Turning errors into answers: `application/problem+json` (RFC 9457), whatever went wrong."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from health_services.errors import (
+    FieldError,
+    HealthServicesError,
+    PayloadTooLargeException,
+    ResourceNotFoundException,
+    UnavailableException,
+    ValidationException,
+)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 2
+
+
+def slug(error_code: str) -> str:
+    """The last part of a problem's type, as in /problems/slot-unavailable."""
+    return error_code.lower().replace("_", "-")
+
+
+def problem(
+    status: int, error_code: str, title: str, detail: str, errors: Sequence[FieldError] = ()
+) -> Response:
+    """The body that every error has."""
+    body: dict[str, Any] = {
+        "type": f"/problems/{slug(error_code)}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "error_code": error_code,
+        "timestamp": datetime.now(UTC),
+    }
+    if errors:
+        body["errors"] = [{"field": error.field, "message": error.message} for error in errors]
+    content = orjson.dumps(body, option=orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS)
+    return Response(content, status, media_type=MEDIA_TYPE)
+
+
+def of_error(error: HealthServicesError) -> Response:
+    """The answer to one of our own errors."""
+    response = problem(error.status, error.error_code, error.title, error.detail, error.errors)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, UnavailableException):
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def of_http(error: HTTPException) -> Response:
+    """The answer to what the framework refuses before any of our code runs."""
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return of_error(ResourceNotFoundException())
+    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        return of_error(PayloadTooLargeException())
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response = problem(
+            405, "METHOD_NOT_ALLOWED", "Method not allowed", "This address does not take this method."
+        )
+        response.headers["Allow"] = (error.headers or {}).get("Allow", "")
+        return response
+    if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return of_error(ValidationException())
+    return of_error(HealthServicesError())
+
+
+def field_name(location: Sequence[Any]) -> str:
+    """A path as a person writes it: ("body", 3, "slot_datetime") is items[3].slot_datetime."""
+    parts = list(location)
+    if parts and parts[0] in {"body", "query", "path", "header"}:
+        parts = parts[1:]
+    name = ""
+    for part in parts:
+        if isinstance(part, int):
+            name = f"{name or 'items'}[{part}]"
+        elif not re.fullmatch(r"(function|list|constrained|lax|tagged|union|SlotCreate)\b.*", str(part)):
+            name = f"{name}.{part}" if name else str(part)
+    return name or "body"
+
+
+def of_validation(error: RequestValidationError) -> Response:
+    """400 with every wrong field; never with the value that was sent."""
+    found = {(field_name(e["loc"]), _message(dict(e))): None for e in error.errors()}
+    errors = [FieldError(field, message) for field, message in found]
+    detail = "; ".join(f"{e.field}: {e.message}" for e in errors[:5])
+    return of_error(ValidationException(detail, errors=errors))
+
+
+def _message(error: dict[str, Any]) -> str:
+    kind = error["type"]
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    if kind == "missing":
+        return "is required"
+    if kind == "extra_forbidden":
+        return "is not a known field"
+    message = str(error["msg"])
+    return message[0].lower() + message[1:]
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of the application end here."""
+
+    async def answer(_: Request, error: Exception) -> Response:
+        if isinstance(error, HealthServicesError):
+            return of_error(error)
+        if isinstance(error, RequestValidationError):
+            return of_validation(error)
+        assert isinstance(error, HTTPException)
+        return of_http(error)
+
+    for kind in (HealthServicesError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, answer)

@@ -1,0 +1,1 @@
+"""Places in time that a doctor offers: never overlapping, never above capacity."""

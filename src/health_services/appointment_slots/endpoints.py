@@ -1,0 +1,77 @@
+"""/slots."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from health_services.access.dependencies import CurrentCaller
+from health_services.access.permissions import requires
+from health_services.access.route import GuardedRoute
+from health_services.api.dependencies import Now, Paging, Session, link_next
+from health_services.api.fields import IdInUrl, Instant
+from health_services.api.openapi import errors
+from health_services.appointment_slots import service
+from health_services.appointment_slots.repository import AppointmentSlotRepository, Filter
+from health_services.appointment_slots.schemas import Message, SlotRead, SlotsCreate
+from health_services.errors import ConflictException, ResourceNotFoundException
+
+router = APIRouter(prefix="/slots", tags=["Appointment slots"], route_class=GuardedRoute)
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Create one slot, or up to 500",
+    response_model=SlotRead | list[SlotRead],
+    responses=errors(ResourceNotFoundException, ConflictException),
+)
+@requires("slots:write")
+async def create_slots(session: Session, caller: CurrentCaller, body: SlotsCreate, now: Now) -> Any:
+    """The doctor concerned, staff of the clinic, administrators.
+
+    Of a list, all slots are made or none; an error names the place, as in `items[3].slot_datetime`. Slots of one
+    doctor may touch but not overlap.
+    """
+    return await service.create(session, caller, body, now)
+
+
+@router.get("", summary="List slots that can be booked", response_model=list[SlotRead], responses=errors())
+@requires("slots:read")
+async def list_slots(
+    request: Request,
+    response: Response,
+    session: Session,
+    page: Paging,
+    now: Now,
+    doctor_id: Annotated[IdInUrl | None, Query()] = None,
+    clinic_id: Annotated[IdInUrl | None, Query()] = None,
+    date_from: Annotated[Instant | None, Query(description="earliest start, included")] = None,
+    date_to: Annotated[Instant | None, Query(description="latest start, included")] = None,
+) -> Any:
+    """What can be booked now, by start: active, to come, with a place left; public."""
+    wanted = Filter(doctor_id, clinic_id, date_from, date_to)
+    rows, has_more = page.cut(await AppointmentSlotRepository(session).bookable(wanted, now, page))
+    link_next(request, response, page, has_more)
+    return rows
+
+
+@router.get(
+    "/{slot_id}", summary="Get a slot", response_model=SlotRead, responses=errors(ResourceNotFoundException)
+)
+@requires("slots:read")
+async def get_slot(session: Session, slot_id: IdInUrl) -> Any:
+    """One slot, also one that is full, past or taken back; public."""
+    return await service.read(session, slot_id)
+
+
+@router.delete(
+    "/{slot_id}",
+    summary="Delete a slot",
+    response_model=Message,
+    responses=errors(ResourceNotFoundException, ConflictException),
+)
+@requires("slots:delete")
+async def delete_slot(session: Session, caller: CurrentCaller, slot_id: IdInUrl) -> Any:
+    """Administrators and staff of the clinic; refused while the slot has live appointments."""
+    await service.delete(session, caller, slot_id)
+    return Message(message="Slot deleted successfully")

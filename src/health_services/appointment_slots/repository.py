@@ -1,0 +1,115 @@
+"""SQL of the appointment_slots table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ARRAY, BigInteger, DateTime, Integer, Row, bindparam, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from health_services.appointment_slots.models import AppointmentSlot as Slot
+from health_services.clinics.models import Clinic
+from health_services.doctors.models import Doctor
+from health_services.pagination import Page
+
+_COLUMNS = (
+    Slot.id, Slot.doctor_id, Slot.clinic_id, Slot.slot_datetime, Slot.duration_minutes, Slot.capacity,
+    Slot.booked_count, (Slot.capacity - Slot.booked_count).label("available_slots"), Slot.is_booked, Slot.is_active,
+    Slot.created_at, Slot.updated_at,
+)  # fmt: skip
+
+# The overlap in the words of the exclusion constraint, so that its index finds it.
+_OVERLAPPING = text(
+    """SELECT n.place FROM unnest(:doctors, :starts, :minutes) WITH ORDINALITY AS n (doctor_id, at, minutes, place)
+       WHERE EXISTS (
+           SELECT FROM appointment_slots s
+           WHERE s.is_active AND s.doctor_id = n.doctor_id
+             AND tsrange(s.slot_datetime AT TIME ZONE 'UTC',
+                         (s.slot_datetime AT TIME ZONE 'UTC') + make_interval(mins => s.duration_minutes))
+                 && tsrange(n.at AT TIME ZONE 'UTC', (n.at AT TIME ZONE 'UTC') + make_interval(mins => n.minutes)))
+       ORDER BY n.place"""
+).bindparams(
+    bindparam("doctors", type_=ARRAY(BigInteger)),
+    bindparam("starts", type_=ARRAY(DateTime(timezone=True))),
+    bindparam("minutes", type_=ARRAY(Integer)),
+)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which bookable slots are asked for; both ends of the time are included."""
+
+    doctor_id: int | None = None
+    clinic_id: int | None = None
+    date_from: datetime | None = None
+    date_to: datetime | None = None
+
+
+class AppointmentSlotRepository:
+    """Slots: what can be booked, and what a doctor already offers."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def lock_doctors(self, doctor_ids: set[int]) -> dict[int, Row[Any]]:
+        """`clinic_id`, `is_active` and `clinic_is_active` of these doctors, locked in the order of their ids.
+
+        Whoever makes slots for the same doctor waits here, not in a deadlock at the exclusion constraint.
+        """
+        query = (
+            select(Doctor.id, Doctor.clinic_id, Doctor.is_active, Clinic.is_active.label("clinic_is_active"))
+            .join(Clinic, Clinic.id == Doctor.clinic_id)
+            .where(Doctor.id.in_(doctor_ids))
+            .order_by(Doctor.id)
+            .with_for_update(key_share=True, of=Doctor)
+        )
+        return {row.id: row for row in await self._session.execute(query)}
+
+    async def existing_clinics(self, clinic_ids: set[int]) -> set[int]:
+        """Those of the ids that are clinics."""
+        return set(await self._session.scalars(select(Clinic.id).where(Clinic.id.in_(clinic_ids))))
+
+    async def overlapping(self, slots: Sequence[dict[str, Any]]) -> list[int]:
+        """The places (from 0) of those that overlap an active slot of their doctor."""
+        values = {
+            "doctors": [slot["doctor_id"] for slot in slots],
+            "starts": [slot["slot_datetime"] for slot in slots],
+            "minutes": [slot["duration_minutes"] for slot in slots],
+        }
+        return [place - 1 for place in await self._session.scalars(_OVERLAPPING, values)]
+
+    async def add(self, slots: Sequence[dict[str, Any]]) -> Sequence[Row[Any]]:
+        """Insert all of them; the rows in the same order."""
+        statement = insert(Slot).returning(*_COLUMNS, sort_by_parameter_order=True)
+        return (await self._session.execute(statement, list(slots))).all()
+
+    async def get(self, slot_id: int) -> Row[Any] | None:
+        """One slot, active or not."""
+        return (await self._session.execute(select(*_COLUMNS).where(Slot.id == slot_id))).one_or_none()
+
+    async def get_for_update(self, slot_id: int) -> Slot | None:
+        """One slot, locked until the transaction ends."""
+        return await self._session.get(
+            Slot, slot_id, with_for_update={"key_share": True}, populate_existing=True
+        )
+
+    async def bookable(self, wanted: Filter, now: datetime, page: Page) -> Sequence[Row[Any]]:
+        """What can be booked now, by start and id; one more than the page holds."""
+        query = (
+            select(*_COLUMNS)
+            .join(Doctor, Doctor.id == Slot.doctor_id)
+            .join(Clinic, Clinic.id == Slot.clinic_id)
+            .where(Slot.is_active, Doctor.is_active, Clinic.is_active)
+            .where(Slot.booked_count < Slot.capacity, Slot.slot_datetime > now)
+        )
+        if wanted.doctor_id is not None:
+            query = query.where(Slot.doctor_id == wanted.doctor_id)
+        if wanted.clinic_id is not None:
+            query = query.where(Slot.clinic_id == wanted.clinic_id)
+        if wanted.date_from is not None:
+            query = query.where(Slot.slot_datetime >= wanted.date_from)
+        if wanted.date_to is not None:
+            query = query.where(Slot.slot_datetime <= wanted.date_to)
+        query = query.order_by(Slot.slot_datetime, Slot.id).offset(page.skip).limit(page.probe)
+        return (await self._session.execute(query)).all()

@@ -1,0 +1,1 @@
+"""Booking and cancelling: the one door to a place in a slot."""

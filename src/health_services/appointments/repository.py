@@ -1,0 +1,147 @@
+"""SQL of the appointments table."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from health_services.appointment_slots.models import AppointmentSlot as Slot
+from health_services.appointments.models import Appointment, AppointmentStatus
+from health_services.pagination import Page
+
+_COLUMNS = (
+    Appointment.id, Appointment.patient_id, Appointment.doctor_id, Appointment.clinic_id, Appointment.slot_id,
+    Slot.slot_datetime, Slot.duration_minutes, Appointment.status, Appointment.reason_for_visit, Appointment.notes,
+    Appointment.cancelled_at, Appointment.cancelled_reason, Appointment.is_active, Appointment.created_at,
+    Appointment.updated_at,
+)  # fmt: skip
+
+# One statement decides and writes. What it read may be stale by the time it writes; then the triggers and
+# constraints behind the INSERT refuse, after they have waited for whoever was first.
+_BOOK = text(
+    """WITH place AS (
+           SELECT s.id, s.doctor_id, s.clinic_id, s.slot_datetime, s.duration_minutes
+           FROM appointment_slots s
+           JOIN doctors d ON d.id = s.doctor_id AND d.is_active
+           JOIN clinics c ON c.id = s.clinic_id AND c.is_active
+           JOIN patients p ON p.id = :patient_id AND p.is_active
+           WHERE s.id = :slot_id AND s.doctor_id = :doctor_id AND s.clinic_id = :clinic_id
+             AND s.is_active AND s.booked_count < s.capacity AND s.slot_datetime > :now
+       ), made AS (
+           INSERT INTO appointments (patient_id, doctor_id, clinic_id, slot_id, reason_for_visit, booked_by_user_id,
+                                     is_agreed)
+           SELECT :patient_id, doctor_id, clinic_id, id, :reason, :booked_by, :is_agreed FROM place
+           RETURNING *
+       )
+       SELECT made.*, place.slot_datetime, place.duration_minutes FROM made CROSS JOIN place"""
+)
+
+# Everything that can stand against a booking, for a kind answer after one was refused.
+_FACTS = text(
+    """SELECT s.id AS slot_id, s.doctor_id, s.clinic_id, s.is_active AS slot_is_active, s.slot_datetime,
+              s.booked_count >= s.capacity AS is_full, d.is_active AS doctor_is_active,
+              c.is_active AS clinic_is_active, p.id AS patient_id, p.is_active AS patient_is_active,
+              COALESCE(y.booked_count >= y.max_patients, false) AS day_is_full,
+              EXISTS (SELECT FROM appointments a WHERE a.slot_id = s.id AND a.patient_id = p.id
+                      AND a.status IN ('pending', 'confirmed')) AS is_duplicate
+       FROM (SELECT 1) AS one
+       LEFT JOIN appointment_slots s ON s.id = :slot_id
+       LEFT JOIN doctors d ON d.id = s.doctor_id
+       LEFT JOIN clinics c ON c.id = s.clinic_id
+       LEFT JOIN doctor_days y ON y.doctor_id = s.doctor_id AND y.local_date = s.local_date
+       LEFT JOIN patients p ON p.id = :patient_id"""
+)
+
+
+@dataclass(frozen=True)
+class Booking:
+    """What one booking writes."""
+
+    patient_id: int
+    doctor_id: int
+    clinic_id: int
+    slot_id: int
+    reason: str | None
+    booked_by: int
+    is_agreed: bool
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which appointments are asked for; both ends of the slot's start are included.
+
+    `clinic_ids` is what the caller may see, None for all.
+    """
+
+    status: AppointmentStatus | None = None
+    doctor_id: int | None = None
+    clinic_id: int | None = None
+    patient_id: int | None = None
+    date_from: datetime | None = None
+    date_to: datetime | None = None
+    clinic_ids: Collection[int] | None = None
+
+    def of_doctor(self, doctor_id: int | None) -> "Filter":
+        """The same for one doctor."""
+        return replace(self, doctor_id=doctor_id)
+
+
+class AppointmentRepository:
+    """Appointments, each with the time of its slot."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def book(self, booking: Booking, now: datetime) -> Row[Any] | None:
+        """Take a place; None if something that `facts` can name stands against it."""
+        values = {**vars(booking), "now": now}
+        return (await self._session.execute(_BOOK, values)).one_or_none()
+
+    async def facts(self, slot_id: int, patient_id: int) -> Row[Any]:
+        """What stands against a booking; `slot_id` and `patient_id` are null where there is no such thing."""
+        return (await self._session.execute(_FACTS, {"slot_id": slot_id, "patient_id": patient_id})).one()
+
+    async def get(self, appointment_id: int) -> Row[Any] | None:
+        """One appointment, also one entered in error."""
+        query = (
+            select(*_COLUMNS)
+            .join(Slot, Slot.id == Appointment.slot_id)
+            .where(Appointment.id == appointment_id)
+        )
+        return (await self._session.execute(query)).one_or_none()
+
+    async def get_for_update(self, appointment_id: int) -> tuple[Appointment, datetime] | None:
+        """One appointment, locked until the transaction ends, and the start of its slot."""
+        query = (
+            select(Appointment, Slot.slot_datetime)
+            .join(Slot, Slot.id == Appointment.slot_id)
+            .where(Appointment.id == appointment_id)
+            .with_for_update(key_share=True, of=Appointment)
+            .execution_options(populate_existing=True)
+        )
+        row = (await self._session.execute(query)).one_or_none()
+        return None if row is None else (row[0], row[1])
+
+    async def list(self, wanted: Filter, page: Page) -> Sequence[Row[Any]]:
+        """Appointments by id, without those entered in error; one more than the page holds."""
+        query = select(*_COLUMNS).join(Slot, Slot.id == Appointment.slot_id).where(Appointment.is_active)
+        for column, value in (
+            (Appointment.status, wanted.status),
+            (Appointment.doctor_id, wanted.doctor_id),
+            (Appointment.clinic_id, wanted.clinic_id),
+            (Appointment.patient_id, wanted.patient_id),
+        ):
+            if value is not None:
+                query = query.where(column == value)
+        if wanted.clinic_ids is not None:
+            query = query.where(Appointment.clinic_id.in_(wanted.clinic_ids))
+        if wanted.date_from is not None:
+            query = query.where(Slot.slot_datetime >= wanted.date_from)
+        if wanted.date_to is not None:
+            query = query.where(Slot.slot_datetime <= wanted.date_to)
+        return (
+            await self._session.execute(query.order_by(Appointment.id).offset(page.skip).limit(page.probe))
+        ).all()

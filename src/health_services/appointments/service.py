@@ -1,0 +1,220 @@
+"""Booking, cancelling and reading appointments: every door comes through these functions."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from health_services.access.service import Caller
+from health_services.appointments.models import LIVE, Appointment, AppointmentStatus
+from health_services.appointments.repository import AppointmentRepository, Booking, Filter
+from health_services.appointments.schemas import (
+    AppointmentCancel,
+    AppointmentCreate,
+    AppointmentRead,
+    AppointmentUpdate,
+)
+from health_services.database.constraints import DAY_FULL, SLOT_FULL, SLOT_INACTIVE
+from health_services.doctors.service import read as read_doctor
+from health_services.errors import (
+    AuthorizationException,
+    ConflictException,
+    DuplicateBookingException,
+    HealthServicesError,
+    ResourceNotFoundException,
+    SlotUnavailableException,
+    ValidationException,
+)
+from health_services.pagination import Page
+from health_services.patients.service import NO_PATIENT
+from health_services.patients.service import exists as patient_exists
+from health_services.users.models import Role
+
+NO_APPOINTMENT = "There is no such appointment."
+
+
+async def book(
+    session: AsyncSession, caller: Caller, request: AppointmentCreate, now: datetime
+) -> AppointmentRead:
+    """Take a place in a slot for a patient: the one booking function.
+
+    Raises ResourceNotFoundException, AuthorizationException, ValidationException, SlotUnavailableException,
+    DuplicateBookingException, ConflictException. The database decides; what is read here makes the message kinder.
+    """
+    appointments = AppointmentRepository(session)
+    is_allowed = may_book(caller, request)
+    if is_allowed:
+        booking = Booking(
+            patient_id=request.patient_id,
+            doctor_id=request.doctor_id,
+            clinic_id=request.clinic_id,
+            slot_id=request.slot_id,
+            reason=request.reason_for_visit,
+            booked_by=caller.id,
+            is_agreed=caller.is_patient(request.patient_id) or caller.role is not Role.DOCTOR,
+        )
+        row = await appointments.book(booking, now)
+        if row is not None:
+            return _shown_to(caller, row)
+    facts = await appointments.facts(request.slot_id, request.patient_id)
+    raise why_not_booked(facts, request, now, is_allowed=is_allowed)
+
+
+def may_book(caller: Caller, request: AppointmentCreate) -> bool:
+    """A patient for himself, a doctor on his own slots, staff at their clinics, an administrator for anyone.
+
+    Doctor and clinic are taken from the request: the booking itself refuses those that are not the slot's.
+    """
+    return (
+        caller.is_patient(request.patient_id)
+        or caller.is_doctor(request.doctor_id)
+        or caller.runs(request.clinic_id)
+    )
+
+
+def why_not_booked(
+    facts: Row[Any], request: AppointmentCreate, now: datetime, *, is_allowed: bool
+) -> HealthServicesError:
+    """The first reason, in the order in which the contract names them."""
+    if facts.slot_id is None:
+        return ResourceNotFoundException("There is no such slot.")
+    if facts.patient_id is None:
+        return ResourceNotFoundException(NO_PATIENT)
+    if not is_allowed:
+        return AuthorizationException()
+    if facts.doctor_id != request.doctor_id:
+        return ValidationException.of("doctor_id", "must be the slot's own doctor")
+    if facts.clinic_id != request.clinic_id:
+        return ValidationException.of("clinic_id", "must be the slot's own clinic")
+    if not facts.patient_is_active:
+        return ConflictException("This patient is not active and cannot be booked.")
+    if facts.is_duplicate:
+        return DuplicateBookingException()
+    return SlotUnavailableException(_why_unavailable(facts, now))
+
+
+def _why_unavailable(facts: Row[Any], now: datetime) -> str:
+    if not facts.slot_is_active:
+        return SLOT_INACTIVE
+    if not facts.doctor_is_active:
+        return "This doctor is not active."
+    if not facts.clinic_is_active:
+        return "This clinic is not active."
+    if facts.slot_datetime <= now:
+        return "This slot has started already."
+    if facts.day_is_full and not facts.is_full:
+        return DAY_FULL
+    return SLOT_FULL
+
+
+async def cancel(
+    session: AsyncSession, caller: Caller, appointment_id: int, request: AppointmentCancel, now: datetime
+) -> AppointmentRead:
+    """Cancel and give the place back: the patient concerned until the start, the doctor concerned, the clinic."""
+    found = await AppointmentRepository(session).get_for_update(appointment_id)
+    if found is None:
+        raise ResourceNotFoundException(NO_APPOINTMENT)
+    appointment, starts_at = found
+    if not _is_concerned(caller, appointment):
+        raise AuthorizationException
+    is_clinic = caller.is_doctor(appointment.doctor_id) or caller.runs(appointment.clinic_id)
+    appointment.cancel(now, request.cancelled_reason)
+    if starts_at <= now and not is_clinic:
+        raise ConflictException("This appointment has started; please call the clinic.")
+    await session.flush()
+    return await read(session, caller, appointment_id)
+
+
+async def update(
+    session: AsyncSession, caller: Caller, appointment_id: int, request: AppointmentUpdate
+) -> AppointmentRead:
+    """The doctor concerned writes notes; an administrator marks what was entered in error, once it is not live."""
+    found = await AppointmentRepository(session).get_for_update(appointment_id)
+    if found is None:
+        raise ResourceNotFoundException(NO_APPOINTMENT)
+    appointment, _ = found
+    changes = request.sent()
+    if not (caller.is_doctor(appointment.doctor_id) or caller.is_admin):
+        raise AuthorizationException
+    if "notes" in changes and not caller.is_doctor(appointment.doctor_id):
+        raise AuthorizationException("Only the doctor of the appointment writes its notes.")
+    if "is_active" in changes and not caller.is_admin:
+        raise AuthorizationException("Only an administrator marks what was entered in error.")
+    if changes.get("is_active") is False and appointment.status in LIVE:
+        raise ConflictException("This appointment is live; cancel it first.")
+    for field, value in changes.items():
+        setattr(appointment, field, value)
+    await session.flush()
+    return await read(session, caller, appointment_id)
+
+
+async def read(session: AsyncSession, caller: Caller, appointment_id: int) -> AppointmentRead:
+    """One appointment; raises ResourceNotFoundException, AuthorizationException."""
+    row = await AppointmentRepository(session).get(appointment_id)
+    if row is None:
+        raise ResourceNotFoundException(NO_APPOINTMENT)
+    if not _is_concerned(caller, row):
+        raise AuthorizationException
+    return _shown_to(caller, row)
+
+
+async def list_all(
+    session: AsyncSession, caller: Caller, wanted: Filter, page: Page
+) -> tuple[list[AppointmentRead], bool]:
+    """Everything for administrators, the appointments of their clinics for staff."""
+    clinic_ids = None if caller.is_admin else sorted(caller.clinic_ids)
+    return await _listed(session, caller, replace(wanted, clinic_ids=clinic_ids), page)
+
+
+async def list_of_patient(
+    session: AsyncSession, caller: Caller, patient_id: int, page: Page
+) -> tuple[list[AppointmentRead], bool]:
+    """All for the patient and administrators; a doctor sees his own with the patient, staff those of their clinics."""
+    if not await patient_exists(session, patient_id):
+        raise ResourceNotFoundException(NO_PATIENT)
+    wanted = Filter(patient_id=patient_id)
+    if not (caller.is_admin or caller.is_patient(patient_id)):
+        if caller.doctor_id is not None:
+            wanted = replace(wanted, doctor_id=caller.doctor_id)
+        elif caller.role is Role.STAFF:
+            wanted = replace(wanted, clinic_ids=sorted(caller.clinic_ids))
+        else:
+            raise AuthorizationException
+    return await _listed(session, caller, wanted, page)
+
+
+async def list_of_doctor(
+    session: AsyncSession, caller: Caller, wanted: Filter, doctor_id: int, page: Page
+) -> tuple[list[AppointmentRead], bool]:
+    """The doctor's own, for himself and administrators; staff of his clinic see those at their clinics."""
+    doctor = await read_doctor(session, doctor_id)
+    if not (caller.is_doctor(doctor_id) or caller.runs(doctor.clinic_id)):
+        raise AuthorizationException
+    clinic_ids = sorted(caller.clinic_ids) if caller.role is Role.STAFF else None
+    return await _listed(session, caller, replace(wanted, doctor_id=doctor_id, clinic_ids=clinic_ids), page)
+
+
+async def _listed(
+    session: AsyncSession, caller: Caller, wanted: Filter, page: Page
+) -> tuple[list[AppointmentRead], bool]:
+    rows, has_more = page.cut(await AppointmentRepository(session).list(wanted, page))
+    return [_shown_to(caller, row) for row in rows], has_more
+
+
+def _is_concerned(caller: Caller, appointment: Appointment | Row[Any]) -> bool:
+    return (
+        caller.is_patient(appointment.patient_id)
+        or caller.is_doctor(appointment.doctor_id)
+        or caller.runs(appointment.clinic_id)
+    )
+
+
+def _shown_to(caller: Caller, row: Row[Any]) -> AppointmentRead:
+    """Notes are the doctor's, and the patient's once the visit is over."""
+    appointment = AppointmentRead.model_validate(row)
+    is_over = appointment.status is AppointmentStatus.COMPLETED
+    if caller.is_doctor(row.doctor_id) or (is_over and caller.is_patient(row.patient_id)):
+        return appointment
+    return appointment.model_copy(update={"notes": None})

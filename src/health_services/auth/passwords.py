@@ -1,0 +1,89 @@
+"""Passwords: Argon2id in threads of their own, two at a time and behind everything else; common ones refused."""
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+
+AT_ONCE = 2
+_NICENESS = 10
+
+T = TypeVar("T")
+
+
+class Passwords:
+    """Hashes and checks passwords without holding up anything else.
+
+    At most two work at once, at a lower priority where the system has one per thread (Linux), so that a flood of
+    logins does not delay bookings. Callers hold no database connection while they wait here.
+    """
+
+    def __init__(self, *, memory_kib: int, time_cost: int, parallelism: int) -> None:
+        hasher = Argon2Hasher(memory_cost=memory_kib, time_cost=time_cost, parallelism=parallelism)
+        self._hash = PasswordHash((hasher,))
+        self._threads = ThreadPoolExecutor(AT_ONCE, "password", initializer=_step_back)
+        self._nobody: str | None = None
+
+    async def hash(self, password: str) -> str:
+        """The hash to store."""
+        return await self._in_thread(lambda: self._hash.hash(password))
+
+    async def check(self, password: str, stored: str | None) -> tuple[bool, str | None]:
+        """Whether the password is right, and a new hash if its cost has changed.
+
+        Without a stored hash the same work is done for nothing, so that timing tells no one who exists.
+        """
+        if stored is None:
+            if self._nobody is None:
+                self._nobody = await self.hash("nobody has this password")
+            await self._in_thread(lambda: self._verify(password, self._nobody or ""))
+            return False, None
+        return await self._in_thread(lambda: self._verify(password, stored))
+
+    def _verify(self, password: str, stored: str) -> tuple[bool, str | None]:
+        return self._hash.verify_and_update(password, stored)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def prepare(self) -> None:
+        """Do the one-time work before the first caller could measure it."""
+        self._nobody = await self.hash("nobody has this password")
+        common_passwords()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _step_back() -> None:
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
+@cache
+def common_passwords() -> frozenset[str]:
+    """Passwords that everybody tries first (the list of zxcvbn), in lower case, from 8 characters on."""
+    from zxcvbn import frequency_lists  # noqa: PLC0415 - large, and of one use
+
+    common = frozenset(word for word in frequency_lists.FREQUENCY_LISTS["passwords"] if len(word) >= 8)
+    for name in [module for module in sys.modules if module.split(".")[0] == "zxcvbn"]:
+        del sys.modules[name]
+    return common
+
+
+def why_refused(password: str, *, email: str | None, name: str) -> str | None:
+    """Why nobody should have this password; None if it is fine."""
+    folded = password.casefold()
+    if folded in common_passwords():
+        return "is among the most common passwords"
+    if folded in {(email or "").casefold(), (email or "").partition("@")[0].casefold(), name.casefold()}:
+        return "must not be the e-mail address or the name"
+    return None

@@ -1,0 +1,51 @@
+"""Registering and signing in: what is sent and answered."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr
+
+from health_services.api.fields import AnswerShape, Blank, Email, Line32, Line200, Line500, RequestShape
+from health_services.users.models import Role
+from health_services.users.schemas import UserRead
+
+
+def _text_only(value: object) -> object:
+    if not isinstance(value, (str, SecretStr)):
+        raise ValueError("must be a text")
+    return value
+
+
+NewPassword = Annotated[
+    SecretStr,
+    BeforeValidator(_text_only),
+    Field(
+        min_length=8, max_length=128, description="8 to 128 characters of any kind; common ones are refused"
+    ),
+]
+GivenPassword = Annotated[SecretStr, BeforeValidator(_text_only), Field(min_length=1, max_length=128)]
+
+
+class UserRegister(RequestShape):
+    """A new account."""
+
+    name: Line200
+    email: Email
+    password: NewPassword
+    role: Role = Role.PATIENT
+    mobile_no: Annotated[Line32 | None, Blank] = None
+    address: Annotated[Line500 | None, Blank] = None
+
+
+class UserLogin(RequestShape):
+    """Who wants to sign in."""
+
+    email: Email
+    password: GivenPassword
+
+
+class SignedIn(AnswerShape):
+    """An access token, to be sent as `Authorization: Bearer …`, and whose it is."""
+
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"
+    user: UserRead

@@ -1,0 +1,1 @@
+"""The places where patients are seen, and their staff."""

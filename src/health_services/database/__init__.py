@@ -1,0 +1,1 @@
+"""How we reach PostgreSQL, and what guards it."""

@@ -1,0 +1,72 @@
+"""Connections: how they are opened, what they may do, and the two kinds of session that requests use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+APPLICATION_ROLE = "health_app"
+
+
+def driver_url(url: str) -> str:
+    """The URL as PostgreSQL's own tools and asyncpg read it, whatever dialect it names."""
+    return "postgresql://" + url.partition("://")[2]
+
+
+def make_engine(
+    url: str,
+    *,
+    role: str | None = None,
+    statement_timeout_ms: int = 10_000,
+    lock_timeout_ms: int = 0,
+    **options: Any,
+) -> AsyncEngine:
+    """An engine whose connections work in UTC, are bounded in time, and act as `role` from their first statement."""
+    settings = {
+        "application_name": "health-services",
+        "TimeZone": "UTC",
+        "jit": "off",
+        "statement_timeout": str(statement_timeout_ms),
+        "lock_timeout": str(lock_timeout_ms),
+        "idle_in_transaction_session_timeout": "60000" if statement_timeout_ms else "0",
+    } | ({"role": role} if role else {})
+    dsn = driver_url(url)
+
+    async def connect() -> Any:
+        return await asyncpg.connect(dsn, server_settings=settings, timeout=5)
+
+    return create_async_engine("postgresql+asyncpg://", async_creator=connect, **options)
+
+
+@dataclass(frozen=True)
+class Database:
+    """The application's connections.
+
+    `writing`: sessions with a transaction (READ COMMITTED, see docs/booking.md). `reading`: sessions in which each
+    statement stands alone, without the two round trips that begin and end a transaction.
+    """
+
+    engine: AsyncEngine
+    writing: async_sessionmaker[AsyncSession]
+    reading: async_sessionmaker[AsyncSession]
+
+    @classmethod
+    def connect(
+        cls, url: str, *, role: str | None, pool_size: int, pool_timeout: float, timeouts: Mapping[str, int]
+    ) -> "Database":
+        """Prepare a pool of at most `pool_size` connections; nothing is opened yet."""
+        engine = make_engine(
+            url, role=role, pool_size=pool_size, max_overflow=0, pool_timeout=pool_timeout, **timeouts
+        )
+        alone = engine.execution_options(isolation_level="AUTOCOMMIT")
+        return cls(
+            engine=engine,
+            writing=async_sessionmaker(engine, expire_on_commit=False),
+            reading=async_sessionmaker(alone, expire_on_commit=False),
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.engine.dispose()

@@ -1,0 +1,132 @@
+"""The answers that idempotency keys give again, kept in the transaction of their effect.
+
+Neither the key nor the answer stands in the table in the clear: the key is hashed, and the answer is encrypted with
+a key made of the server's secret and the caller's, so that a dump of the database shows no personal data.
+"""
+
+import hashlib
+import hmac
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from health_services.errors import (
+    ConflictException,
+    IdempotencyKeyReusedException,
+    RequestInProgressException,
+)
+
+LIFETIME = timedelta(hours=24)
+
+# The advisory lock tells of a first request that is still under way: the row of an open transaction cannot be seen.
+# If that one ends between this statement's snapshot and its lock, the primary key refuses the second in the end.
+_FIND = text(
+    """SELECT pg_try_advisory_xact_lock(:lock) AS is_first, k.request_hash, k.status, k.answer
+       FROM (SELECT 1) AS one LEFT JOIN idempotency_keys k
+         ON k.user_id = :user_id AND k.key_hash = :key_hash AND k.created_at > now() - CAST(:lifetime AS interval)"""
+)
+_KEEP = text(
+    """INSERT INTO idempotency_keys AS k (user_id, key_hash, request_hash, status, answer)
+       VALUES (:user_id, :key_hash, :request_hash, :status, :answer)
+       ON CONFLICT (user_id, key_hash) DO UPDATE
+         SET request_hash = excluded.request_hash, status = excluded.status, answer = excluded.answer,
+             created_at = now()
+         WHERE k.created_at <= now() - CAST(:lifetime AS interval)"""
+)
+_PURGE = text("DELETE FROM idempotency_keys WHERE created_at <= now() - CAST(:lifetime AS interval)")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One request that carries an idempotency key."""
+
+    user_id: int
+    key: str
+    method: str
+    path: str
+    body: bytes
+
+    @property
+    def key_hash(self) -> bytes:
+        """What stands for the key in the database; 32 bytes."""
+        return hashlib.sha256(self.key.encode()).digest()
+
+    @property
+    def request_hash(self) -> bytes:
+        """Tells one request from another; keyed, so that no short body can be guessed from it."""
+        head = f"{self.method} {self.path}\n".encode()
+        return hmac.digest(self.key.encode(), head + self.body, "sha256")
+
+    @property
+    def lock(self) -> int:
+        """The advisory lock of caller and key; a signed 64-bit number."""
+        digest = hashlib.sha256(b"%d\0" % self.user_id + self.key_hash).digest()
+        return int.from_bytes(digest[:8], "big", signed=True)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A status and the body that went with it."""
+
+    status: int
+    body: bytes
+
+
+def _cipher(attempt: Attempt, secret: bytes) -> AESGCM:
+    return AESGCM(
+        hmac.digest(secret, b"idempotency\0%d\0" % attempt.user_id + attempt.key.encode(), "sha256")
+    )
+
+
+async def find(session: AsyncSession, attempt: Attempt, secret: bytes) -> Answer | None:
+    """The answer that this request had before; None for the first one.
+
+    Raises RequestInProgressException, IdempotencyKeyReusedException, and ConflictException where the server's secret
+    has changed since: the effect is there, its answer cannot be shown.
+    """
+    values = {
+        "lock": attempt.lock,
+        "user_id": attempt.user_id,
+        "key_hash": attempt.key_hash,
+        "lifetime": LIFETIME,
+    }
+    row = (await session.execute(_FIND, values)).one()
+    if row.status is None:
+        if not row.is_first:
+            raise RequestInProgressException
+        return None
+    if not hmac.compare_digest(row.request_hash, attempt.request_hash):
+        raise IdempotencyKeyReusedException
+    try:
+        body = _cipher(attempt, secret).decrypt(row.answer[:12], row.answer[12:], attempt.key_hash)
+    except InvalidTag:
+        raise ConflictException(
+            "This request was carried out before; its answer is not kept any more."
+        ) from None
+    return Answer(row.status, body)
+
+
+async def keep(session: AsyncSession, attempt: Attempt, answer: Answer, secret: bytes) -> bool:
+    """Keep the first answer; False if another request with this key came first, and this one must be undone."""
+    nonce = os.urandom(12)
+    sealed = nonce + _cipher(attempt, secret).encrypt(nonce, answer.body, attempt.key_hash)
+    values = {
+        "user_id": attempt.user_id,
+        "key_hash": attempt.key_hash,
+        "request_hash": attempt.request_hash,
+        "status": answer.status,
+        "answer": sealed,
+        "lifetime": LIFETIME,
+    }
+    result = await session.execute(_KEEP, values)
+    return bool(getattr(result, "rowcount", 0))
+
+
+async def purge(session: AsyncSession) -> None:
+    """Forget the answers that are too old to be given again."""
+    await session.execute(_PURGE, {"lifetime": LIFETIME})

@@ -1,0 +1,70 @@
+"""Bringing the schema to this version's head, and telling whether it is there."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.pool import NullPool
+
+from health_services.database.engine import make_engine
+
+# Any number will do, as long as everybody who migrates takes the same.
+_MIGRATION_LOCK = 4_231_989_772_014_887
+
+
+def _scripts() -> Path:
+    packaged = Path(__file__).resolve().parents[1] / "migrations"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[3] / "migrations"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def revisions() -> list[str]:
+    """All revisions of this version, the newest first."""
+    return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
+
+
+async def current_revision(connection: AsyncConnection) -> str | None:
+    """The database's revision; None for a database that was never migrated."""
+    exists = await connection.scalar(text("SELECT to_regclass('public.alembic_version') IS NOT NULL"))
+    return await connection.scalar(text("SELECT version_num FROM alembic_version")) if exists else None
+
+
+def is_current(revision: str | None, known: list[str]) -> bool:
+    """Whether the schema is at least at head: there, or at one that a newer version of this program made."""
+    return revision is not None and (revision == known[0] or revision not in known)
+
+
+async def migrate(url: str, target: str = "head") -> None:
+    """Bring the database of the owner's `url` to `target`; a schema newer than this version is left alone.
+
+    Two that migrate at once go one after the other.
+    """
+    engine = make_engine(url, poolclass=NullPool, statement_timeout_ms=0)
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
+            await connection.commit()
+            known = revisions()
+            if target != "head" or not is_current(await current_revision(connection), known):
+                await connection.rollback()
+                await connection.run_sync(_run, target)
+    finally:
+        await engine.dispose()
+
+
+def _run(connection: Connection, target: str) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    if target in {"head", *revisions()} and target != "base":
+        command.upgrade(config, target)
+    else:
+        command.downgrade(config, target)

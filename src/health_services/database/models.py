@@ -1,0 +1,22 @@
+"""The table of answers that idempotency keys give again."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, Index, SmallInteger, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from health_services.database.base import Base
+
+
+class IdempotencyKey(Base):
+    """The first answer to a caller's key: the key only as a hash, the answer only as ciphertext."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
+
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    key_hash: Mapped[bytes] = mapped_column(primary_key=True)
+    request_hash: Mapped[bytes]
+    status: Mapped[int] = mapped_column(SmallInteger)
+    answer: Mapped[bytes]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

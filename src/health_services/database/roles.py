@@ -1,0 +1,111 @@
+"""The two roles: an owner that migrates, and `health_app`, whose few rights every request runs with."""
+
+import asyncpg
+
+from health_services.database.engine import APPLICATION_ROLE, driver_url
+from health_services.errors import OperatorError
+
+MINIMUM_VERSION = 150_000
+
+
+async def _connect(url: str) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(driver_url(url), timeout=10)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        raise OperatorError(
+            f"The database cannot be reached: {error}. Check that it runs and that DATABASE_URL is right."
+        ) from None
+
+
+async def prepare(owner_url: str, application_url: str) -> None:
+    """Make sure of the server's version, of btree_gist, and of the role that the application's login acts as.
+
+    Raises OperatorError with a sentence that says what to do.
+    """
+    application = await _connect(application_url)
+    try:
+        login = await application.fetchval("SELECT session_user::text")
+    finally:
+        await application.close()
+    owner = await _connect(owner_url)
+    try:
+        await _check_version(owner)
+        await _ensure_extension(owner)
+        await _ensure_role(owner)
+        await _ensure_member(owner, login)
+    finally:
+        await owner.close()
+
+
+async def _check_version(owner: asyncpg.Connection) -> None:
+    number = int(await owner.fetchval("SHOW server_version_num"))
+    if number < MINIMUM_VERSION:
+        raise OperatorError(
+            f"This is PostgreSQL {number // 10_000}; health-services needs 15 or newer. "
+            "Upgrade the server, or unset DATABASE_URL to use the embedded one."
+        )
+
+
+async def _ensure_extension(owner: asyncpg.Connection) -> None:
+    if await owner.fetchval("SELECT true FROM pg_extension WHERE extname = 'btree_gist'"):
+        return
+    try:
+        await owner.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
+    except asyncpg.InsufficientPrivilegeError:
+        database = await owner.fetchval("SELECT quote_ident(current_database())")
+        raise OperatorError(
+            "The database user may not create the extension btree_gist. Let a superuser run: "
+            f"CREATE EXTENSION btree_gist; in this database, or GRANT CREATE ON DATABASE {database} to the user."
+        ) from None
+    except (asyncpg.UndefinedFileError, asyncpg.FeatureNotSupportedError):
+        raise OperatorError(
+            "The PostgreSQL server lacks the extension btree_gist; install its contrib package "
+            "(Debian: it is part of postgresql-NN)."
+        ) from None
+
+
+async def _ensure_role(owner: asyncpg.Connection) -> None:
+    if await owner.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", APPLICATION_ROLE):
+        return
+    try:
+        await owner.execute(f"CREATE ROLE {APPLICATION_ROLE} NOLOGIN")
+    except asyncpg.DuplicateObjectError:
+        return
+    except asyncpg.InsufficientPrivilegeError:
+        user = await owner.fetchval("SELECT quote_ident(session_user)")
+        raise OperatorError(
+            f"The database user may not create the role {APPLICATION_ROLE}, with which requests run. Let an "
+            f"administrator of the server run: CREATE ROLE {APPLICATION_ROLE} NOLOGIN; GRANT {APPLICATION_ROLE} TO {user};"
+        ) from None
+
+
+async def _ensure_member(owner: asyncpg.Connection, login: str) -> None:
+    # Membership that allows SET ROLE is a thing of its own from PostgreSQL 16 on.
+    number = int(await owner.fetchval("SHOW server_version_num"))
+    kind = "SET" if number >= 160_000 else "MEMBER"
+    if await owner.fetchval("SELECT pg_has_role($1, $2, $3)", login, APPLICATION_ROLE, kind):
+        return
+    name = await owner.fetchval("SELECT quote_ident($1)", login)
+    try:
+        await owner.execute(f"GRANT {APPLICATION_ROLE} TO {name}")
+    except asyncpg.InsufficientPrivilegeError:
+        raise OperatorError(
+            f"The database user {name} may not act as {APPLICATION_ROLE}. Let an administrator of the server run: "
+            f"GRANT {APPLICATION_ROLE} TO {name};"
+        ) from None
+
+
+async def role_to_take(application_url: str) -> str | None:
+    """The role to act as: None where the login has no more rights than `health_app` anyway."""
+    application = await _connect(application_url)
+    try:
+        is_too_mighty = await application.fetchval(
+            """SELECT rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb
+                      OR EXISTS (SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace
+                                 AND pg_has_role(session_user, relowner, 'USAGE'))
+                      OR has_database_privilege(current_database(), 'CREATE')
+               FROM pg_roles WHERE rolname = session_user"""
+        )
+        return APPLICATION_ROLE if is_too_mighty else None
+    finally:
+        await application.close()

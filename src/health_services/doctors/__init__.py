@@ -1,0 +1,1 @@
+"""The practitioners of the directory."""

@@ -1,0 +1,167 @@
+"""The composition root: features mounted, gateways wired, nothing else."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.routing import APIRoute
+from sqlalchemy.exc import DBAPIError
+
+import health_services.appointment_slots.endpoints
+import health_services.appointments.endpoints
+import health_services.auth.endpoints
+import health_services.clinics.endpoints
+import health_services.doctors.endpoints
+import health_services.patients.endpoints
+from health_services.access.permissions import Rule, rule_of
+from health_services.access.route import GuardedRoute
+from health_services.access.tokens import Tokens
+from health_services.api import documentation, health, openapi, problems
+from health_services.api.middleware import Surroundings, configure_logging
+from health_services.auth.passwords import Passwords
+from health_services.auth.service import Gate
+from health_services.database import idempotency, migrations
+from health_services.database.engine import Database
+from health_services.settings import Settings, load_settings, logs_as_text
+
+API_PREFIX = "/api/v1"
+MAX_BODY_BYTES = 1 << 20
+PURGE_SECONDS = 3600
+
+# In the guide's order; it is also the order of the documentation.
+ROUTERS = (
+    health_services.auth.endpoints.router,
+    health_services.patients.endpoints.router,
+    health_services.appointments.endpoints.patient_router,
+    health_services.doctors.endpoints.router,
+    health_services.appointments.endpoints.doctor_router,
+    health_services.clinics.endpoints.router,
+    health_services.doctors.endpoints.clinic_router,
+    health_services.appointment_slots.endpoints.router,
+    health_services.appointments.endpoints.router,
+)
+TAGS = (
+    ("Authentication", "Register, sign in, see who is signed in."),
+    ("Patients", "Records of patients: for themselves and for those who care for them."),
+    ("Doctors", "The public directory of doctors; kept by administrators."),
+    ("Clinics", "The public directory of clinics, and who works at their desks."),
+    ("Appointment slots", "Periods that doctors offer; what can be booked is public."),
+    ("Appointments", "Booking and cancelling."),
+    ("Health", "For load balancers and monitoring."),
+)
+DESCRIPTION = """Find a doctor, book, be seen.
+
+Instants are RFC 3339 with an offset, answered in UTC. Lists take `skip` and `limit` (100 at most) and name the next
+page in the `Link` header. Every error is an `application/problem+json` with a stable `error_code`. A `POST` with an
+`Idempotency-Key` can be sent again without harm."""
+
+
+def create_app(settings: Settings | None = None, *, role: str | None = None) -> FastAPI:
+    """The application; `role` is the database role that requests act as, where the login has more rights."""
+    settings = settings or load_settings()
+    app = FastAPI(
+        title="Health Services API",
+        version=version("health-services"),
+        description=DESCRIPTION,
+        openapi_tags=[{"name": name, "description": description} for name, description in TAGS],
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        max_body_size=MAX_BODY_BYTES,
+        generate_unique_id_function=lambda route: route.name,
+        lifespan=_lifespan,
+    )
+    _wire(app, settings, role)
+    for router in ROUTERS:
+        app.include_router(router, prefix=API_PREFIX)
+    app.include_router(health.router)
+    documentation.mount(app)
+    problems.install(app)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "X-Request-ID"],
+        expose_headers=["ETag", "Idempotent-Replayed", "Link", "Retry-After", "X-Request-ID"],
+        max_age=600,
+    )
+    app.add_middleware(Surroundings)
+    _document(app)
+    return app
+
+
+def _wire(app: FastAPI, settings: Settings, role: str | None) -> None:
+    assert settings.database_url is not None, "the launcher decides which database"
+    assert settings.secret_key is not None, "the launcher decides which secret"
+    tokens = Tokens(
+        settings.secret_key.get_secret_value().encode(), timedelta(minutes=settings.access_token_minutes)
+    )
+    passwords = Passwords(
+        memory_kib=settings.password_memory_kib,
+        time_cost=settings.password_time_cost,
+        parallelism=settings.password_parallelism,
+    )
+    app.state.database = Database.connect(
+        settings.database_url.get_secret_value(),
+        role=role,
+        pool_size=settings.database_pool_size,
+        pool_timeout=settings.database_pool_timeout,
+        timeouts={
+            "statement_timeout_ms": settings.statement_timeout_ms,
+            "lock_timeout_ms": settings.lock_timeout_ms,
+        },
+    )
+    app.state.tokens = tokens
+    app.state.gate = Gate(passwords, tokens)
+    app.state.revisions = migrations.revisions()
+    app.state.settings = settings
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    configure_logging(settings.log_level, as_text=logs_as_text(settings))
+    await app.state.gate.passwords.prepare()
+    purging = asyncio.create_task(_purge_regularly(app.state.database))
+    try:
+        yield
+    finally:
+        purging.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await purging
+        app.state.gate.passwords.close()
+        await app.state.database.close()
+
+
+async def _purge_regularly(database: Database) -> None:
+    """Forget old idempotent answers; what fails now is tried again an hour later."""
+    while True:
+        try:
+            async with database.writing() as session, session.begin():
+                await idempotency.purge(session)
+        except (DBAPIError, OSError) as error:
+            structlog.get_logger().warning("purge failed", error=type(error).__name__)
+        await asyncio.sleep(PURGE_SECONDS)
+
+
+def access_rules() -> dict[str, Rule]:
+    """Each operation's access rule, by its id."""
+    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    assert all(isinstance(route, GuardedRoute) for route in routes)
+    return {route.name: rule_of(route.endpoint) for route in routes}
+
+
+def _document(app: FastAPI) -> None:
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = openapi.describe(app, access_rules())
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]

@@ -1,0 +1,1 @@
+"""The people who are seen, and what only few may read of them."""

@@ -1,0 +1,1 @@
+"""The people who have, or could have, an account."""

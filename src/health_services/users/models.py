@@ -1,0 +1,44 @@
+"""The users table."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import CheckConstraint, Enum, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from health_services.database.base import Record
+
+
+class Role(StrEnum):
+    """What an account is for; the row in the database counts, never the claim in a token."""
+
+    PATIENT = "patient"
+    DOCTOR = "doctor"
+    STAFF = "staff"
+    ADMIN = "admin"
+
+
+role_type = Enum(Role, name="user_role", values_callable=lambda roles: [role.value for role in roles])
+
+
+class User(Record):
+    """A person; without `email` and `password_hash` one who has no login (yet)."""
+
+    __tablename__ = "users"
+    __table_args__ = (
+        Index("ix_users_email", "email", unique=True),
+        Index("ix_users_mobile_no", "mobile_no"),
+        Index("ix_users_name", text("to_tsvector('simple'::regconfig, name)"), postgresql_using="gin"),
+        CheckConstraint("email = lower(email)", name="email_lower"),
+        CheckConstraint("name <> ''", name="name"),
+    )
+
+    name: Mapped[str]
+    email: Mapped[str | None] = mapped_column(default=None)
+    password_hash: Mapped[str | None] = mapped_column(default=None)
+    role: Mapped[Role] = mapped_column(role_type, default=Role.PATIENT, server_default=text("'patient'"))
+    is_verified: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    is_active: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
+    last_login: Mapped[datetime | None] = mapped_column(default=None)
+    mobile_no: Mapped[str | None] = mapped_column(default=None)
+    address: Mapped[str | None] = mapped_column(default=None)

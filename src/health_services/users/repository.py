@@ -1,0 +1,47 @@
+"""SQL of the users table."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from health_services.users.models import Role, User
+
+
+class UserRepository:
+    """Accounts, by id and by e-mail (which is stored in lower case)."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, user: User) -> User:
+        """Insert; the unique index on e-mail refuses a second one."""
+        self._session.add(user)
+        await self._session.flush()
+        return user
+
+    async def credentials(self, email: str) -> Row[Any] | None:
+        """`id`, `password_hash` and `is_active` of the account with this e-mail."""
+        query = select(User.id, User.password_hash, User.is_active).where(User.email == email)
+        return (await self._session.execute(query)).one_or_none()
+
+    async def get(self, user_id: int) -> Row[Any] | None:
+        """`id`, `name`, `role` and `is_active` of a user."""
+        query = select(User.id, User.name, User.role, User.is_active).where(User.id == user_id)
+        return (await self._session.execute(query)).one_or_none()
+
+    async def record_login(self, user_id: int, now: datetime, new_hash: str | None) -> None:
+        """Set `last_login`, and the password's hash where its cost has changed."""
+        values: dict[str, Any] = {"last_login": now} | ({"password_hash": new_hash} if new_hash else {})
+        await self._session.execute(update(User).where(User.id == user_id).values(values))
+
+    async def change(self, email: str, **values: Any) -> int | None:
+        """Change the account with this e-mail; answers its id, None if there is none."""
+        query = update(User).where(User.email == email).values(**values).returning(User.id)
+        return await self._session.scalar(query)
+
+    async def has_admin(self) -> bool:
+        """Whether anybody runs the region."""
+        query = select(func.count()).select_from(User).where(User.role == Role.ADMIN, User.is_active)
+        return bool(await self._session.scalar(query))
