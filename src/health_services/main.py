@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.routing import APIRoute
 from sqlalchemy.exc import DBAPIError
 
@@ -24,6 +23,7 @@ from health_services.access.permissions import Rule, rule_of
 from health_services.access.route import GuardedRoute
 from health_services.access.tokens import Tokens
 from health_services.api import documentation, health, openapi, problems
+from health_services.api.cors import OPTIONS, Cors
 from health_services.api.middleware import Surroundings, configure_logging
 from health_services.auth.passwords import Passwords
 from health_services.auth.service import Gate
@@ -83,15 +83,9 @@ def create_app(settings: Settings | None = None, *, role: str | None = None) -> 
         app.include_router(router, prefix=API_PREFIX)
     app.include_router(health.router)
     documentation.mount(app)
-    problems.install(app)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=settings.cors_origins,
-        allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "X-Request-ID"],
-        expose_headers=["ETag", "Idempotent-Replayed", "Link", "Retry-After", "X-Request-ID"],
-        max_age=600,
-    )
+    problems.install(app, allowed_methods)
+    if settings.cors_origins:
+        app.add_middleware(Cors, allow_origins=settings.cors_origins, **OPTIONS)  # type: ignore[arg-type]
     app.add_middleware(Surroundings)
     _document(app)
     return app
@@ -100,9 +94,7 @@ def create_app(settings: Settings | None = None, *, role: str | None = None) -> 
 def _wire(app: FastAPI, settings: Settings, role: str | None) -> None:
     assert settings.database_url is not None, "the launcher decides which database"
     assert settings.secret_key is not None, "the launcher decides which secret"
-    tokens = Tokens(
-        settings.secret_key.get_secret_value().encode(), timedelta(minutes=settings.access_token_minutes)
-    )
+    tokens = Tokens(settings.secret_key.get_secret_value().encode(), timedelta(minutes=settings.access_token_minutes))
     passwords = Passwords(
         memory_kib=settings.password_memory_kib,
         time_cost=settings.password_time_cost,
@@ -156,6 +148,16 @@ def access_rules() -> dict[str, Rule]:
     routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
     assert all(isinstance(route, GuardedRoute) for route in routes)
     return {route.name: rule_of(route.endpoint) for route in routes}
+
+
+def allowed_methods(path: str) -> list[str]:
+    """The methods that some route takes at this path, for the Allow header."""
+    methods: set[str] = set()
+    for prefix, router in [*((API_PREFIX, router) for router in ROUTERS), ("", health.router)]:
+        for route in router.routes:
+            if isinstance(route, APIRoute) and route.path_regex.match(path.removeprefix(prefix)):
+                methods |= route.methods
+    return sorted(methods) or ["GET"]
 
 
 def _document(app: FastAPI) -> None:

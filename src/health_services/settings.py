@@ -38,32 +38,20 @@ class Settings(BaseSettings):
     )
     postgres_bin: Path | None = Field(None, description="directory of the PostgreSQL programs to embed")
     secret_key: SecretStr | None = Field(None, description="signs tokens; at least 32 bytes")
-    admin_email: str | None = Field(
-        None, description="with admin_password: made at start if there is no administrator"
-    )
+    admin_email: str | None = Field(None, description="with admin_password: made at start if there is no administrator")
     admin_password: SecretStr | None = None
     cors_origins: list[str] = Field([], description="JSON list of the origins that browsers may call from")
     public_url: str | None = Field(None, description="base of links; default http://localhost:<port>")
     access_token_minutes: int = Field(60, ge=1, le=1440, description="life of an access token")
-    password_memory_kib: int = Field(
-        65536, ge=19456, le=1048576, description="Argon2id memory (OWASP floor 19456)"
-    )
+    password_memory_kib: int = Field(65536, ge=19456, le=1048576, description="Argon2id memory (OWASP floor 19456)")
     password_time_cost: int = Field(3, ge=2, le=20, description="Argon2id passes (OWASP floor 2)")
     password_parallelism: int = Field(1, ge=1, le=8, description="Argon2id lanes")
     database_pool_size: int = Field(16, ge=1, le=500, description="connections per server process")
-    database_pool_timeout: float = Field(
-        5, gt=0, le=60, description="seconds to wait for a connection before 503"
-    )
-    statement_timeout_ms: int = Field(
-        10_000, ge=100, le=600_000, description="longest statement of a request"
-    )
-    lock_timeout_ms: int = Field(
-        5_000, ge=100, le=600_000, description="longest wait for a lock in a request"
-    )
+    database_pool_timeout: float = Field(5, gt=0, le=60, description="seconds to wait for a connection before 503")
+    statement_timeout_ms: int = Field(10_000, ge=100, le=600_000, description="longest statement of a request")
+    lock_timeout_ms: int = Field(5_000, ge=100, le=600_000, description="longest wait for a lock in a request")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
-    log_format: str = Field(
-        "auto", pattern="^(auto|json|text)$", description="auto: text on a terminal, else JSON"
-    )
+    log_format: str = Field("auto", pattern="^(auto|json|text)$", description="auto: text on a terminal, else JSON")
 
     @field_validator("secret_key")
     @classmethod

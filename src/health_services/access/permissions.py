@@ -65,6 +65,7 @@ PERMISSIONS: dict[str, Rule] = {
     "appointments:list": _only(S, A),
 }
 
+_MARK = "access_rule"
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
@@ -73,8 +74,7 @@ def requires(permission: str) -> Callable[[Endpoint], Endpoint]:
     rule = PERMISSIONS[permission]
 
     def mark(endpoint: Endpoint) -> Endpoint:
-        endpoint.__permission__ = permission  # type: ignore[attr-defined]
-        endpoint.__rule__ = rule  # type: ignore[attr-defined]
+        setattr(endpoint, _MARK, rule)
         return endpoint
 
     return mark
@@ -82,7 +82,7 @@ def requires(permission: str) -> Callable[[Endpoint], Endpoint]:
 
 def rule_of(endpoint: Callable[..., Any]) -> Rule:
     """The rule of an endpoint; raises LookupError for one that names no permission."""
-    rule = getattr(endpoint, "__rule__", None)
-    if not isinstance(rule, Rule):
+    rule: Rule | None = getattr(endpoint, _MARK, None)
+    if rule is None:
         raise LookupError(f"{endpoint.__qualname__} names no permission: mark it with @requires")
     return rule

@@ -74,9 +74,7 @@ async def _identify(request: Request, rule: Rule, database: Database) -> Caller 
     """The caller whom the rule lets pass; he is looked up before, and apart from, the transaction."""
     if rule.token is Token.IGNORED:
         return None
-    token = _bearer_token(request) or (
-        request.query_params.get("token") if rule.takes_token_in_query else None
-    )
+    token = _bearer_token(request) or (request.query_params.get("token") if rule.takes_token_in_query else None)
     if token is None:
         if rule.token is Token.WELCOME:
             return None
@@ -102,11 +100,7 @@ def _bearer_token(request: Request) -> str | None:
 
 def _refuse_unknown_parameters(request: Request, known: frozenset[str]) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
-    errors = [
-        FieldError(name[:100], "is not a known parameter")
-        for name in dict.fromkeys(names)
-        if name not in known
-    ]
+    errors = [FieldError(name[:100], "is not a known parameter") for name in dict.fromkeys(names) if name not in known]
     errors += [FieldError(name, "is given twice") for name in known if names.count(name) > 1]
     if errors:
         raise ValidationException("; ".join(f"{e.field}: {e.message}" for e in errors[:5]), errors=errors)
@@ -170,8 +164,6 @@ async def _idempotent_attempt(request: Request) -> idempotency.Attempt | None:
         return None
     match = _IDEMPOTENCY_KEY.fullmatch(key)
     if match is None or len(request.headers.getlist("idempotency-key")) > 1:
-        raise ValidationException.of(
-            "Idempotency-Key", "must be one key of 1 to 255 printable ASCII characters"
-        )
+        raise ValidationException.of("Idempotency-Key", "must be one key of 1 to 255 printable ASCII characters")
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return idempotency.Attempt(caller.id, match[1], request.method, path, await request.body())

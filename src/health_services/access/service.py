@@ -1,12 +1,11 @@
 """Who is calling: the account behind a token as it is now, and what it has to do with a thing."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.repository import CallerRepository
+from health_services.database.base import AnyRow
 from health_services.errors import AuthenticationException
 from health_services.users.models import Role
 
@@ -23,7 +22,7 @@ class Caller:
     patient_id: int | None
     doctor_id: int | None
     clinic_ids: frozenset[int]
-    account: Row[Any]
+    account: AnyRow
 
     @property
     def is_admin(self) -> bool:

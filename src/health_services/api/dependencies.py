@@ -24,9 +24,7 @@ def current_instant() -> datetime:
 
 def requested_page(
     skip: Annotated[NumberInUrl, Query(ge=0, le=MAX_SKIP, description="rows to leave out")] = 0,
-    limit: Annotated[
-        NumberInUrl, Query(ge=1, le=MAX_LIMIT, description="rows to answer at most")
-    ] = MAX_LIMIT,
+    limit: Annotated[NumberInUrl, Query(ge=1, le=MAX_LIMIT, description="rows to answer at most")] = MAX_LIMIT,
 ) -> Page:
     """The guide's `skip` and `limit`."""
     return Page(skip, limit)

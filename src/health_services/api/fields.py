@@ -66,9 +66,7 @@ def _none_if_blank(value: Any) -> Any:
 
 def _email(value: str) -> str:
     try:
-        parsed = validate_email(
-            value.strip(), allow_smtputf8=False, check_deliverability=False, test_environment=True
-        )
+        parsed = validate_email(value.strip(), allow_smtputf8=False, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
         raise ValueError("is not a valid e-mail address") from None
     return (parsed.ascii_email or parsed.normalized).lower()
@@ -81,7 +79,7 @@ def _instant(value: Any) -> datetime:
         hint = " (in a URL, + is written %2B)" if isinstance(value, str) and " " in value else ""
         raise ValueError(f"must be an RFC 3339 instant with an offset, such as 2026-03-01T10:00:00Z{hint}")
     try:
-        instant = datetime.fromisoformat(value.upper().replace("Z", "+00:00")).astimezone(UTC)
+        instant = datetime.fromisoformat(value.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("is not an instant of the calendar") from None
     if not FIRST_YEAR <= instant.year <= LAST_YEAR:

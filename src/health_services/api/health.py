@@ -39,7 +39,5 @@ async def readyz(request: Request) -> Any:
         raise UnavailableException("The database cannot be reached.") from None
     known: list[str] = request.app.state.revisions
     if revision is None or (revision != known[0] and revision in known):
-        raise UnavailableException(
-            "The database's schema is older than this version; run: health-services migrate"
-        )
+        raise UnavailableException("The database's schema is older than this version; run: health-services migrate")
     return Health()

@@ -82,9 +82,7 @@ def _add_headers(message: Message, request_id: str) -> None:
 
 def _log_crash(request_id: str, error: Exception) -> None:
     """Where it happened, never what the exception says: messages of drivers quote values."""
-    frames = [
-        f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)
-    ]
+    frames = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(error.__traceback__)]
     causes = []
     cause: BaseException | None = error
     while cause is not None:

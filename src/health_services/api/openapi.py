@@ -56,9 +56,7 @@ def errors(*classes: ErrorClass, wrong_credentials: bool = False) -> dict[int | 
 def _responses(classes: list[ErrorClass]) -> dict[int | str, dict[str, Any]]:
     by_status: dict[int | str, dict[str, Any]] = {}
     for error in sorted(set(classes), key=lambda e: (e.status, e.error_code)):
-        entry = by_status.setdefault(
-            error.status, {"description": "", "content": {MEDIA_TYPE: {"examples": {}}}}
-        )
+        entry = by_status.setdefault(error.status, {"description": "", "content": {MEDIA_TYPE: {"examples": {}}}})
         entry["description"] = " · ".join(filter(None, [entry["description"], f"`{error.error_code}`"]))
         media = entry["content"][MEDIA_TYPE]
         media["schema"] = {"$ref": "#/components/schemas/Problem"}

@@ -1,7 +1,7 @@
 """Turning errors into answers: `application/problem+json` (RFC 9457), whatever went wrong."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -29,9 +29,7 @@ def slug(error_code: str) -> str:
     return error_code.lower().replace("_", "-")
 
 
-def problem(
-    status: int, error_code: str, title: str, detail: str, errors: Sequence[FieldError] = ()
-) -> Response:
+def problem(status: int, error_code: str, title: str, detail: str, errors: Sequence[FieldError] = ()) -> Response:
     """The body that every error has."""
     body: dict[str, Any] = {
         "type": f"/problems/{slug(error_code)}",
@@ -57,17 +55,15 @@ def of_error(error: HealthServicesError) -> Response:
     return response
 
 
-def of_http(error: HTTPException) -> Response:
+def of_http(error: HTTPException, allowed: Sequence[str] = ()) -> Response:
     """The answer to what the framework refuses before any of our code runs."""
     if error.status_code == HTTPStatus.NOT_FOUND:
         return of_error(ResourceNotFoundException())
     if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return of_error(PayloadTooLargeException())
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        response = problem(
-            405, "METHOD_NOT_ALLOWED", "Method not allowed", "This address does not take this method."
-        )
-        response.headers["Allow"] = (error.headers or {}).get("Allow", "")
+        response = problem(405, "METHOD_NOT_ALLOWED", "Method not allowed", "This address does not take this method.")
+        response.headers["Allow"] = ", ".join(allowed)
         return response
     if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         return of_error(ValidationException())
@@ -108,16 +104,16 @@ def _message(error: dict[str, Any]) -> str:
     return message[0].lower() + message[1:]
 
 
-def install(app: FastAPI) -> None:
-    """Let every error of the application end here."""
+def install(app: FastAPI, allowed_methods: Callable[[str], Sequence[str]]) -> None:
+    """Let every error of the application end here; `allowed_methods` knows what a path takes."""
 
-    async def answer(_: Request, error: Exception) -> Response:
+    async def answer(request: Request, error: Exception) -> Response:
         if isinstance(error, HealthServicesError):
             return of_error(error)
         if isinstance(error, RequestValidationError):
             return of_validation(error)
         assert isinstance(error, HTTPException)
-        return of_http(error)
+        return of_http(error, allowed_methods(request.url.path))
 
     for kind in (HealthServicesError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, answer)

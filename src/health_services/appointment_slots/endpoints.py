@@ -55,9 +55,7 @@ async def list_slots(
     return rows
 
 
-@router.get(
-    "/{slot_id}", summary="Get a slot", response_model=SlotRead, responses=errors(ResourceNotFoundException)
-)
+@router.get("/{slot_id}", summary="Get a slot", response_model=SlotRead, responses=errors(ResourceNotFoundException))
 @requires("slots:read")
 async def get_slot(session: Session, slot_id: IdInUrl) -> Any:
     """One slot, also one that is full, past or taken back; public."""

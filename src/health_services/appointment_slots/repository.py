@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, DateTime, Integer, Row, bindparam, insert, select, text
+from sqlalchemy import ARRAY, BigInteger, DateTime, Integer, bindparam, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.appointment_slots.models import AppointmentSlot as Slot
 from health_services.clinics.models import Clinic
+from health_services.database.base import AnyRow
 from health_services.doctors.models import Doctor
 from health_services.pagination import Page
 
@@ -52,7 +53,7 @@ class AppointmentSlotRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def lock_doctors(self, doctor_ids: set[int]) -> dict[int, Row[Any]]:
+    async def lock_doctors(self, doctor_ids: set[int]) -> dict[int, AnyRow]:
         """`clinic_id`, `is_active` and `clinic_is_active` of these doctors, locked in the order of their ids.
 
         Whoever makes slots for the same doctor waits here, not in a deadlock at the exclusion constraint.
@@ -79,22 +80,20 @@ class AppointmentSlotRepository:
         }
         return [place - 1 for place in await self._session.scalars(_OVERLAPPING, values)]
 
-    async def add(self, slots: Sequence[dict[str, Any]]) -> Sequence[Row[Any]]:
+    async def add(self, slots: Sequence[dict[str, Any]]) -> Sequence[AnyRow]:
         """Insert all of them; the rows in the same order."""
         statement = insert(Slot).returning(*_COLUMNS, sort_by_parameter_order=True)
         return (await self._session.execute(statement, list(slots))).all()
 
-    async def get(self, slot_id: int) -> Row[Any] | None:
+    async def get(self, slot_id: int) -> AnyRow | None:
         """One slot, active or not."""
         return (await self._session.execute(select(*_COLUMNS).where(Slot.id == slot_id))).one_or_none()
 
     async def get_for_update(self, slot_id: int) -> Slot | None:
         """One slot, locked until the transaction ends."""
-        return await self._session.get(
-            Slot, slot_id, with_for_update={"key_share": True}, populate_existing=True
-        )
+        return await self._session.get(Slot, slot_id, with_for_update={"key_share": True}, populate_existing=True)
 
-    async def bookable(self, wanted: Filter, now: datetime, page: Page) -> Sequence[Row[Any]]:
+    async def bookable(self, wanted: Filter, now: datetime, page: Page) -> Sequence[AnyRow]:
         """What can be booked now, by start and id; one more than the page holds."""
         query = (
             select(*_COLUMNS)

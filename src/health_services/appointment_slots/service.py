@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.service import Caller
 from health_services.appointment_slots.repository import AppointmentSlotRepository
 from health_services.appointment_slots.schemas import SlotCreate
+from health_services.database.base import AnyRow
 from health_services.database.constraints import OVERLAP
 from health_services.errors import (
     AuthorizationException,
@@ -36,7 +35,7 @@ def _alone(_: int, field: str) -> str:
 
 async def create(
     session: AsyncSession, caller: Caller, request: SlotCreate | list[SlotCreate], now: datetime
-) -> Row[Any] | Sequence[Row[Any]]:
+) -> AnyRow | Sequence[AnyRow]:
     """Offer one slot, or up to 500 of which all or none are made; answers in the same order.
 
     Raises ResourceNotFoundException, AuthorizationException, ValidationException, ConflictException; the error names
@@ -49,7 +48,7 @@ async def create(
 
 async def _create(
     session: AsyncSession, caller: Caller, slots: list[SlotCreate], now: datetime, name: Naming
-) -> Sequence[Row[Any]]:
+) -> Sequence[AnyRow]:
     repository = AppointmentSlotRepository(session)
     doctors = await repository.lock_doctors({slot.doctor_id for slot in slots})
     clinics = await repository.existing_clinics({slot.clinic_id for slot in slots})
@@ -68,9 +67,7 @@ def _refuse(errors: list[FieldError], kind: type[HealthServicesError]) -> None:
         raise kind(f"{errors[0].field}: {errors[0].message}", errors=errors)
 
 
-def _unknown(
-    slots: list[SlotCreate], doctors: dict[int, Row[Any]], clinics: set[int], name: Naming
-) -> list[FieldError]:
+def _unknown(slots: list[SlotCreate], doctors: dict[int, AnyRow], clinics: set[int], name: Naming) -> list[FieldError]:
     errors = []
     for place, slot in enumerate(slots):
         if slot.doctor_id not in doctors:
@@ -88,9 +85,7 @@ def _forbidden(slots: list[SlotCreate], caller: Caller, name: Naming) -> list[Fi
     ]
 
 
-def _misplaced(
-    slots: list[SlotCreate], doctors: dict[int, Row[Any]], now: datetime, name: Naming
-) -> list[FieldError]:
+def _misplaced(slots: list[SlotCreate], doctors: dict[int, AnyRow], now: datetime, name: Naming) -> list[FieldError]:
     errors = []
     for place, slot in enumerate(slots):
         if doctors[slot.doctor_id].clinic_id != slot.clinic_id:
@@ -100,7 +95,7 @@ def _misplaced(
     return errors
 
 
-def _inactive(slots: list[SlotCreate], doctors: dict[int, Row[Any]], name: Naming) -> list[FieldError]:
+def _inactive(slots: list[SlotCreate], doctors: dict[int, AnyRow], name: Naming) -> list[FieldError]:
     return [
         FieldError(name(place, "doctor_id"), "The doctor or the clinic is not active.")
         for place, slot in enumerate(slots)
@@ -122,7 +117,7 @@ def _overlapping_each_other(slots: list[SlotCreate]) -> list[int]:
     return overlapping
 
 
-async def read(session: AsyncSession, slot_id: int) -> Row[Any]:
+async def read(session: AsyncSession, slot_id: int) -> AnyRow:
     """One slot, active or not; raises ResourceNotFoundException."""
     slot = await AppointmentSlotRepository(session).get(slot_id)
     if slot is None:

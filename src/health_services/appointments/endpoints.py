@@ -39,9 +39,7 @@ def requested_filter(
     date_to: Annotated[Instant | None, Query(description="latest start of the slot, included")] = None,
 ) -> Filter:
     """What the lists of appointments can be narrowed by."""
-    return Filter(
-        status=status, clinic_id=clinic_id, patient_id=patient_id, date_from=date_from, date_to=date_to
-    )
+    return Filter(status=status, clinic_id=clinic_id, patient_id=patient_id, date_from=date_from, date_to=date_to)
 
 
 Wanted = Annotated[Filter, Depends(requested_filter, scope="function")]
@@ -52,9 +50,7 @@ Wanted = Annotated[Filter, Depends(requested_filter, scope="function")]
     status_code=201,
     summary="Book an appointment",
     response_model=AppointmentRead,
-    responses=errors(
-        ResourceNotFoundException, SlotUnavailableException, DuplicateBookingException, ConflictException
-    ),
+    responses=errors(ResourceNotFoundException, SlotUnavailableException, DuplicateBookingException, ConflictException),
 )
 @requires("appointments:book")
 async def book_appointment(session: Session, caller: CurrentCaller, body: AppointmentCreate, now: Now) -> Any:

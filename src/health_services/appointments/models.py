@@ -67,9 +67,7 @@ class Appointment(Record):
     def cancel(self, now: datetime, reason: str | None) -> None:
         """Give the place back; raises ConflictException for an appointment that is not live."""
         if self.status not in LIVE:
-            raise ConflictException(
-                f"This appointment is {self.status.replace('_', '-')} and cannot be cancelled."
-            )
+            raise ConflictException(f"This appointment is {self.status.replace('_', '-')} and cannot be cancelled.")
         self.status = AppointmentStatus.CANCELLED
         self.cancelled_at = now
         self.cancelled_reason = reason

@@ -3,13 +3,13 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.appointment_slots.models import AppointmentSlot as Slot
 from health_services.appointments.models import Appointment, AppointmentStatus
+from health_services.database.base import AnyRow
 from health_services.pagination import Page
 
 _COLUMNS = (
@@ -95,22 +95,18 @@ class AppointmentRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def book(self, booking: Booking, now: datetime) -> Row[Any] | None:
+    async def book(self, booking: Booking, now: datetime) -> AnyRow | None:
         """Take a place; None if something that `facts` can name stands against it."""
         values = {**vars(booking), "now": now}
         return (await self._session.execute(_BOOK, values)).one_or_none()
 
-    async def facts(self, slot_id: int, patient_id: int) -> Row[Any]:
+    async def facts(self, slot_id: int, patient_id: int) -> AnyRow:
         """What stands against a booking; `slot_id` and `patient_id` are null where there is no such thing."""
         return (await self._session.execute(_FACTS, {"slot_id": slot_id, "patient_id": patient_id})).one()
 
-    async def get(self, appointment_id: int) -> Row[Any] | None:
+    async def get(self, appointment_id: int) -> AnyRow | None:
         """One appointment, also one entered in error."""
-        query = (
-            select(*_COLUMNS)
-            .join(Slot, Slot.id == Appointment.slot_id)
-            .where(Appointment.id == appointment_id)
-        )
+        query = select(*_COLUMNS).join(Slot, Slot.id == Appointment.slot_id).where(Appointment.id == appointment_id)
         return (await self._session.execute(query)).one_or_none()
 
     async def get_for_update(self, appointment_id: int) -> tuple[Appointment, datetime] | None:
@@ -125,7 +121,7 @@ class AppointmentRepository:
         row = (await self._session.execute(query)).one_or_none()
         return None if row is None else (row[0], row[1])
 
-    async def list(self, wanted: Filter, page: Page) -> Sequence[Row[Any]]:
+    async def list(self, wanted: Filter, page: Page) -> Sequence[AnyRow]:
         """Appointments by id, without those entered in error; one more than the page holds."""
         query = select(*_COLUMNS).join(Slot, Slot.id == Appointment.slot_id).where(Appointment.is_active)
         for column, value in (
@@ -142,6 +138,4 @@ class AppointmentRepository:
             query = query.where(Slot.slot_datetime >= wanted.date_from)
         if wanted.date_to is not None:
             query = query.where(Slot.slot_datetime <= wanted.date_to)
-        return (
-            await self._session.execute(query.order_by(Appointment.id).offset(page.skip).limit(page.probe))
-        ).all()
+        return (await self._session.execute(query.order_by(Appointment.id).offset(page.skip).limit(page.probe))).all()

@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.service import Caller
@@ -16,6 +14,7 @@ from health_services.appointments.schemas import (
     AppointmentRead,
     AppointmentUpdate,
 )
+from health_services.database.base import AnyRow
 from health_services.database.constraints import DAY_FULL, SLOT_FULL, SLOT_INACTIVE
 from health_services.doctors.service import read as read_doctor
 from health_services.errors import (
@@ -35,9 +34,7 @@ from health_services.users.models import Role
 NO_APPOINTMENT = "There is no such appointment."
 
 
-async def book(
-    session: AsyncSession, caller: Caller, request: AppointmentCreate, now: datetime
-) -> AppointmentRead:
+async def book(session: AsyncSession, caller: Caller, request: AppointmentCreate, now: datetime) -> AppointmentRead:
     """Take a place in a slot for a patient: the one booking function.
 
     Raises ResourceNotFoundException, AuthorizationException, ValidationException, SlotUnavailableException,
@@ -68,14 +65,12 @@ def may_book(caller: Caller, request: AppointmentCreate) -> bool:
     Doctor and clinic are taken from the request: the booking itself refuses those that are not the slot's.
     """
     return (
-        caller.is_patient(request.patient_id)
-        or caller.is_doctor(request.doctor_id)
-        or caller.runs(request.clinic_id)
+        caller.is_patient(request.patient_id) or caller.is_doctor(request.doctor_id) or caller.runs(request.clinic_id)
     )
 
 
 def why_not_booked(
-    facts: Row[Any], request: AppointmentCreate, now: datetime, *, is_allowed: bool
+    facts: AnyRow, request: AppointmentCreate, now: datetime, *, is_allowed: bool
 ) -> HealthServicesError:
     """The first reason, in the order in which the contract names them."""
     if facts.slot_id is None:
@@ -95,7 +90,7 @@ def why_not_booked(
     return SlotUnavailableException(_why_unavailable(facts, now))
 
 
-def _why_unavailable(facts: Row[Any], now: datetime) -> str:
+def _why_unavailable(facts: AnyRow, now: datetime) -> str:
     if not facts.slot_is_active:
         return SLOT_INACTIVE
     if not facts.doctor_is_active:
@@ -203,7 +198,7 @@ async def _listed(
     return [_shown_to(caller, row) for row in rows], has_more
 
 
-def _is_concerned(caller: Caller, appointment: Appointment | Row[Any]) -> bool:
+def _is_concerned(caller: Caller, appointment: Appointment | AnyRow) -> bool:
     return (
         caller.is_patient(appointment.patient_id)
         or caller.is_doctor(appointment.doctor_id)
@@ -211,7 +206,7 @@ def _is_concerned(caller: Caller, appointment: Appointment | Row[Any]) -> bool:
     )
 
 
-def _shown_to(caller: Caller, row: Row[Any]) -> AppointmentRead:
+def _shown_to(caller: Caller, row: AnyRow) -> AppointmentRead:
     """Notes are the doctor's, and the patient's once the visit is over."""
     appointment = AppointmentRead.model_validate(row)
     is_over = appointment.status is AppointmentStatus.COMPLETED

@@ -24,9 +24,7 @@ router = APIRouter(prefix="/auth", tags=["Authentication"], route_class=GuardedR
     responses=errors(EmailAlreadyRegisteredException),
 )
 @requires("auth:register")
-async def register(
-    request: Request, session: Session, caller: PossibleCaller, body: UserRegister, now: Now
-) -> Any:
+async def register(request: Request, session: Session, caller: PossibleCaller, body: UserRegister, now: Now) -> Any:
     """Make an account and sign it in.
 
     The role `patient` (the default) also makes the patient record. An account with the role `doctor` has no doctor's

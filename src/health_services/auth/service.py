@@ -63,9 +63,7 @@ async def create_account(session: AsyncSession, passwords: Passwords, request: U
     return user
 
 
-async def login(
-    session: AsyncSession, reading: Sessions, gate: Gate, request: UserLogin, now: datetime
-) -> SignedIn:
+async def login(session: AsyncSession, reading: Sessions, gate: Gate, request: UserLogin, now: datetime) -> SignedIn:
     """Sign in; raises the same AuthenticationException, after the same time, for every reason.
 
     No connection is held while the password is checked: `reading` gives one for the look-up, `session` writes after.

@@ -1,12 +1,12 @@
 """SQL of clinics and their staff."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Row, delete, func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.clinics.models import Clinic, ClinicStaff
+from health_services.database.base import AnyRow
 from health_services.pagination import Page
 from health_services.users.models import User
 
@@ -28,26 +28,22 @@ class ClinicRepository:
         await self._session.flush()
         return clinic
 
-    async def get(self, clinic_id: int) -> Row[Any] | None:
+    async def get(self, clinic_id: int) -> AnyRow | None:
         """One clinic, active or not."""
         return (await self._session.execute(select(*_COLUMNS).where(Clinic.id == clinic_id))).one_or_none()
 
     async def get_for_update(self, clinic_id: int) -> Clinic | None:
         """One clinic, locked until the transaction ends."""
-        return await self._session.get(
-            Clinic, clinic_id, with_for_update={"key_share": True}, populate_existing=True
-        )
+        return await self._session.get(Clinic, clinic_id, with_for_update={"key_share": True}, populate_existing=True)
 
-    async def active(self, city: str | None, page: Page) -> Sequence[Row[Any]]:
+    async def active(self, city: str | None, page: Page) -> Sequence[AnyRow]:
         """Active clinics by id, one more than the page holds."""
-        query = (
-            select(*_COLUMNS).where(Clinic.is_active).order_by(Clinic.id).offset(page.skip).limit(page.probe)
-        )
+        query = select(*_COLUMNS).where(Clinic.is_active).order_by(Clinic.id).offset(page.skip).limit(page.probe)
         if city is not None:
             query = query.where(func.lower(Clinic.city) == func.lower(city))
         return (await self._session.execute(query)).all()
 
-    async def staff(self, clinic_id: int) -> Sequence[Row[Any]]:
+    async def staff(self, clinic_id: int) -> Sequence[AnyRow]:
         """Who works at the desk, by user id."""
         query = (
             select(ClinicStaff.user_id, User.name, ClinicStaff.created_at)

@@ -34,9 +34,7 @@ def _zone(name: str) -> str:
     return name
 
 
-TimeZone = Annotated[
-    Line64, AfterValidator(_zone), Field(description="IANA name; its days are the clinic's days")
-]
+TimeZone = Annotated[Line64, AfterValidator(_zone), Field(description="IANA name; its days are the clinic's days")]
 
 
 class _Contact(RequestShape):

@@ -1,14 +1,13 @@
 """Keeping clinics and their staff."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.clinics.models import Clinic
 from health_services.clinics.repository import ClinicRepository
 from health_services.clinics.schemas import ClinicCreate, ClinicStaffRead, ClinicUpdate
+from health_services.database.base import AnyRow
 from health_services.errors import ConflictException, ResourceNotFoundException, ValidationException
 from health_services.users.models import Role
 from health_services.users.repository import UserRepository
@@ -21,7 +20,7 @@ async def create(session: AsyncSession, request: ClinicCreate) -> Clinic:
     return await ClinicRepository(session).add(Clinic(**request.model_dump()))
 
 
-async def read(session: AsyncSession, clinic_id: int) -> Row[Any]:
+async def read(session: AsyncSession, clinic_id: int) -> AnyRow:
     """One clinic, active or not; raises ResourceNotFoundException."""
     clinic = await ClinicRepository(session).get(clinic_id)
     if clinic is None:
@@ -40,7 +39,7 @@ async def update(session: AsyncSession, clinic_id: int, request: ClinicUpdate) -
     return clinic
 
 
-async def staff(session: AsyncSession, clinic_id: int) -> Sequence[Row[Any]]:
+async def staff(session: AsyncSession, clinic_id: int) -> Sequence[AnyRow]:
     """Who works at the clinic's desk; raises ResourceNotFoundException."""
     await read(session, clinic_id)
     return await ClinicRepository(session).staff(clinic_id)

@@ -1,10 +1,13 @@
 """What every table has in common."""
 
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar, TypeAlias
 
-from sqlalchemy import BigInteger, DateTime, Identity, MetaData, func
+from sqlalchemy import BigInteger, DateTime, Identity, MetaData, Row, func
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
+
+# A row of whatever columns a statement selects.
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -29,7 +32,7 @@ class Record(MappedAsDataclass, Base, kw_only=True, repr=False):
     """
 
     __abstract__ = True
-    __mapper_args__: ClassVar = {"eager_defaults": True}
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 - SQLAlchemy declares it on the instance
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True, init=False)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now(), init=False)

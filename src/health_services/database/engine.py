@@ -57,9 +57,7 @@ class Database:
         cls, url: str, *, role: str | None, pool_size: int, pool_timeout: float, timeouts: Mapping[str, int]
     ) -> "Database":
         """Prepare a pool of at most `pool_size` connections; nothing is opened yet."""
-        engine = make_engine(
-            url, role=role, pool_size=pool_size, max_overflow=0, pool_timeout=pool_timeout, **timeouts
-        )
+        engine = make_engine(url, role=role, pool_size=pool_size, max_overflow=0, pool_timeout=pool_timeout, **timeouts)
         alone = engine.execution_options(isolation_level="AUTOCOMMIT")
         return cls(
             engine=engine,

@@ -78,9 +78,7 @@ class Answer:
 
 
 def _cipher(attempt: Attempt, secret: bytes) -> AESGCM:
-    return AESGCM(
-        hmac.digest(secret, b"idempotency\0%d\0" % attempt.user_id + attempt.key.encode(), "sha256")
-    )
+    return AESGCM(hmac.digest(secret, b"idempotency\0%d\0" % attempt.user_id + attempt.key.encode(), "sha256"))
 
 
 async def find(session: AsyncSession, attempt: Attempt, secret: bytes) -> Answer | None:
@@ -105,9 +103,7 @@ async def find(session: AsyncSession, attempt: Attempt, secret: bytes) -> Answer
     try:
         body = _cipher(attempt, secret).decrypt(row.answer[:12], row.answer[12:], attempt.key_hash)
     except InvalidTag:
-        raise ConflictException(
-            "This request was carried out before; its answer is not kept any more."
-        ) from None
+        raise ConflictException("This request was carried out before; its answer is not kept any more.") from None
     return Answer(row.status, body)
 
 

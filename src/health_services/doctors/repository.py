@@ -1,11 +1,11 @@
 """SQL of the doctors table."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from health_services.database.base import AnyRow
 from health_services.doctors.models import Doctor
 from health_services.pagination import Page
 from health_services.users.models import User
@@ -29,24 +29,20 @@ class DoctorRepository:
         await self._session.flush()
         return doctor.id
 
-    async def get(self, doctor_id: int) -> Row[Any] | None:
+    async def get(self, doctor_id: int) -> AnyRow | None:
         """One doctor, active or not."""
         query = select(*_COLUMNS).join(User, User.id == Doctor.user_id).where(Doctor.id == doctor_id)
         return (await self._session.execute(query)).one_or_none()
 
     async def get_for_update(self, doctor_id: int) -> Doctor | None:
         """One doctor, locked until the transaction ends."""
-        return await self._session.get(
-            Doctor, doctor_id, with_for_update={"key_share": True}, populate_existing=True
-        )
+        return await self._session.get(Doctor, doctor_id, with_for_update={"key_share": True}, populate_existing=True)
 
-    async def active(self, specialty: str | None, clinic_id: int | None, page: Page) -> Sequence[Row[Any]]:
+    async def active(self, specialty: str | None, clinic_id: int | None, page: Page) -> Sequence[AnyRow]:
         """Active doctors by id, one more than the page holds."""
         query = select(*_COLUMNS).join(User, User.id == Doctor.user_id).where(Doctor.is_active)
         if specialty is not None:
             query = query.where(func.lower(Doctor.specialty) == func.lower(specialty))
         if clinic_id is not None:
             query = query.where(Doctor.clinic_id == clinic_id)
-        return (
-            await self._session.execute(query.order_by(Doctor.id).offset(page.skip).limit(page.probe))
-        ).all()
+        return (await self._session.execute(query.order_by(Doctor.id).offset(page.skip).limit(page.probe))).all()

@@ -1,11 +1,9 @@
 """Keeping doctors."""
 
-from typing import Any
-
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.clinics.service import read as read_clinic
+from health_services.database.base import AnyRow
 from health_services.doctors.models import Doctor
 from health_services.doctors.repository import DoctorRepository
 from health_services.doctors.schemas import DoctorCreate, DoctorUpdate
@@ -16,7 +14,7 @@ from health_services.users.repository import UserRepository
 NO_DOCTOR = "There is no such doctor."
 
 
-async def create(session: AsyncSession, request: DoctorCreate) -> Row[Any]:
+async def create(session: AsyncSession, request: DoctorCreate) -> AnyRow:
     """The doctor record of an account with the role doctor.
 
     Raises ResourceNotFoundException (user, clinic), ValidationException (another role), ConflictException.
@@ -31,7 +29,7 @@ async def create(session: AsyncSession, request: DoctorCreate) -> Row[Any]:
     return await read(session, doctor_id)
 
 
-async def read(session: AsyncSession, doctor_id: int) -> Row[Any]:
+async def read(session: AsyncSession, doctor_id: int) -> AnyRow:
     """One doctor, active or not; raises ResourceNotFoundException."""
     doctor = await DoctorRepository(session).get(doctor_id)
     if doctor is None:
@@ -39,7 +37,7 @@ async def read(session: AsyncSession, doctor_id: int) -> Row[Any]:
     return doctor
 
 
-async def update(session: AsyncSession, doctor_id: int, request: DoctorUpdate) -> Row[Any]:
+async def update(session: AsyncSession, doctor_id: int, request: DoctorUpdate) -> AnyRow:
     """Change what was sent; the database refuses a limit below what today or a day to come already holds."""
     doctor = await DoctorRepository(session).get_for_update(doctor_id)
     if doctor is None:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, Row, bindparam, func, literal, literal_column, or_, select, update
+from sqlalchemy import ARRAY, BigInteger, bindparam, func, literal, literal_column, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from health_services.database.base import AnyRow
 from health_services.pagination import Page
 from health_services.patients.models import Patient
 from health_services.users.models import User
@@ -19,7 +20,7 @@ _COLUMNS = (
 
 
 # as a literal, so that the index on the same expression serves
-_SIMPLE = literal_column("'simple'::regconfig")
+_SIMPLE: Any = literal_column("'simple'::regconfig")
 
 
 def _words(query: str) -> str:
@@ -47,7 +48,7 @@ class PatientRepository:
 
     async def get(
         self, patient_id: int, *, doctor_id: int | None, clinic_ids: Sequence[int], now: datetime
-    ) -> Row[Any] | None:
+    ) -> AnyRow | None:
         """The record, with `is_treated` (by the doctor) and `is_known` (to one of the clinics)."""
         is_treated = func.is_treating(literal(doctor_id, BigInteger), Patient.id, now).label("is_treated")
         query = (
@@ -65,12 +66,12 @@ class PatientRepository:
         """Change a record."""
         await self._session.execute(update(Patient).where(Patient.id == patient_id).values(**values))
 
-    async def find(self, query: str, clinic_ids: Sequence[int] | None, page: Page) -> Sequence[Row[Any]]:
+    async def find(self, query: str, clinic_ids: Sequence[int] | None, page: Page) -> Sequence[AnyRow]:
         """Whose name has words that begin like the query's, or whose e-mail address or mobile number it is.
 
         With `clinic_ids`, part of a name finds only patients who are known to one of these clinics.
         """
-        begins_so = func.to_tsvector(_SIMPLE, User.name).op("@@")(func.to_tsquery(_SIMPLE, _words(query)))
+        begins_so: Any = func.to_tsvector(_SIMPLE, User.name).op("@@")(func.to_tsquery(_SIMPLE, _words(query)))
         if clinic_ids is not None:
             begins_so = begins_so & or_(_known_to(clinic_ids), func.lower(User.name) == func.lower(query))
         exactly = or_(User.email == query.lower(), User.mobile_no == query)

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.service import Caller
+from health_services.database.base import AnyRow
 from health_services.errors import (
     AuthorizationException,
     ConflictException,
@@ -69,9 +68,7 @@ async def create(session: AsyncSession, caller: Caller, request: PatientCreate, 
     return _as_entered(await _visible(session, caller, patient_id, now))
 
 
-async def search(
-    session: AsyncSession, caller: Caller, request: PatientSearch, page: Page
-) -> Sequence[Row[Any]]:
+async def search(session: AsyncSession, caller: Caller, request: PatientSearch, page: Page) -> Sequence[AnyRow]:
     """Who matches; staff find people unknown to their clinics only by a whole name, e-mail or mobile number."""
     clinic_ids = None if caller.is_admin else sorted(caller.clinic_ids)
     return await PatientRepository(session).find(request.query, clinic_ids, page)
@@ -81,9 +78,7 @@ async def _add_person(session: AsyncSession, caller: Caller, request: PatientCre
     if caller.role is Role.DOCTOR:
         raise AuthorizationException("A doctor can make only his own patient record; leave out the name.")
     assert request.name is not None
-    person = User(
-        name=request.name, email=request.email, mobile_no=request.mobile_no, address=request.address
-    )
+    person = User(name=request.name, email=request.email, mobile_no=request.mobile_no, address=request.address)
     return (await UserRepository(session).add(person)).id
 
 
@@ -101,7 +96,7 @@ def _check_birth(born: date | None, now: datetime) -> None:
         raise ValidationException.of("date_of_birth", "must lie in the past, within 130 years")
 
 
-async def _visible(session: AsyncSession, caller: Caller, patient_id: int, now: datetime) -> Row[Any]:
+async def _visible(session: AsyncSession, caller: Caller, patient_id: int, now: datetime) -> AnyRow:
     row = await PatientRepository(session).get(
         patient_id, doctor_id=caller.doctor_id, clinic_ids=sorted(caller.clinic_ids), now=now
     )
@@ -110,15 +105,15 @@ async def _visible(session: AsyncSession, caller: Caller, patient_id: int, now: 
     return row
 
 
-def _sees_all(caller: Caller, row: Row[Any]) -> bool:
+def _sees_all(caller: Caller, row: AnyRow) -> bool:
     return bool(caller.is_admin or caller.is_patient(row.id) or row.is_treated or row.is_known)
 
 
-def _as_entered(row: Row[Any]) -> PatientRead:
+def _as_entered(row: AnyRow) -> PatientRead:
     return PatientRead.model_validate(row)
 
 
-def _shown_to(caller: Caller, row: Row[Any]) -> PatientRead:
+def _shown_to(caller: Caller, row: AnyRow) -> PatientRead:
     patient = _as_entered(row)
     if caller.is_admin or caller.is_patient(row.id) or row.is_treated:
         return patient

@@ -3,10 +3,13 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from health_services.database.base import AnyRow
 from health_services.users.models import Role, User
+
+_FIRST_ADMIN_LOCK = 7_310_842_118_355
 
 
 class UserRepository:
@@ -21,12 +24,12 @@ class UserRepository:
         await self._session.flush()
         return user
 
-    async def credentials(self, email: str) -> Row[Any] | None:
+    async def credentials(self, email: str) -> AnyRow | None:
         """`id`, `password_hash` and `is_active` of the account with this e-mail."""
         query = select(User.id, User.password_hash, User.is_active).where(User.email == email)
         return (await self._session.execute(query)).one_or_none()
 
-    async def get(self, user_id: int) -> Row[Any] | None:
+    async def get(self, user_id: int) -> AnyRow | None:
         """`id`, `name`, `role` and `is_active` of a user."""
         query = select(User.id, User.name, User.role, User.is_active).where(User.id == user_id)
         return (await self._session.execute(query)).one_or_none()
@@ -41,7 +44,9 @@ class UserRepository:
         query = update(User).where(User.email == email).values(**values).returning(User.id)
         return await self._session.scalar(query)
 
-    async def has_admin(self) -> bool:
-        """Whether anybody runs the region."""
-        query = select(func.count()).select_from(User).where(User.role == Role.ADMIN, User.is_active)
-        return bool(await self._session.scalar(query))
+    async def has_admin(self, *, lock: bool = False) -> bool:
+        """Whether anybody runs the region; with `lock`, two who ask and then make one do so in turn."""
+        if lock:
+            await self._session.execute(select(func.pg_advisory_xact_lock(_FIRST_ADMIN_LOCK)))
+        query = select(User.id).where(User.role == Role.ADMIN, User.is_active).limit(1)
+        return await self._session.scalar(query) is not None

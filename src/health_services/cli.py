@@ -1,0 +1,253 @@
+"""The operator's commands. Exit codes: 0 done, 1 an error that its message explains, 2 the command line is off."""
+
+import asyncio
+import getpass
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import orjson
+import typer
+from pydantic import SecretStr, ValidationError
+from rich.progress import Progress
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from health_services import serving
+from health_services.api.middleware import configure_logging
+from health_services.auth.passwords import why_refused
+from health_services.auth.schemas import UserRegister
+from health_services.auth.service import create_account
+from health_services.database import backup as backups
+from health_services.database.constraints import translate
+from health_services.demo import region
+from health_services.errors import HealthServicesError, OperatorError
+from health_services.installation import Installation, installation
+from health_services.main import create_app
+from health_services.settings import Settings, load_settings, logs_as_text, unknown_variables
+from health_services.users.models import Role
+from health_services.users.repository import UserRepository
+
+cli = typer.Typer(
+    name="health-services",
+    help="The open health-services system: run it, look after it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+users = typer.Typer(help="Accounts: activate, deactivate, set a password.", no_args_is_help=True)
+cli.add_typer(users, name="user")
+
+T = TypeVar("T")
+PASSWORD_VARIABLE = "HEALTH_ADMIN_PASSWORD"  # noqa: S105
+
+
+def say(sentence: str) -> None:
+    """Tell the operator, on standard error: standard output is for what a command answers."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Run a command; what goes wrong becomes a sentence and exit code 1."""
+    try:
+        cli()
+    except (OperatorError, HealthServicesError) as error:
+        raise SystemExit(_failed(str(error))) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except Exception as error:
+        refusal = translate(error)
+        if refusal is None:
+            raise
+        raise SystemExit(_failed(refusal.detail)) from None
+
+
+def _failed(message: str) -> int:
+    say(f"Error: {message}")
+    return 1
+
+
+def _settings() -> Settings:
+    settings = load_settings()
+    configure_logging(settings.log_level, as_text=logs_as_text(settings))
+    for warning in unknown_variables():
+        say(f"Warning: {warning}")
+    return settings
+
+
+def _in_session(work: Callable[[AsyncSession, Installation], Awaitable[T]]) -> T:
+    """Run `work` in one transaction of the migrated database, with the application's rights."""
+
+    async def run(place: Installation) -> T:
+        role = await place.prepare(lambda _: None)
+        await place.migrate()
+        database = place.database(role)
+        try:
+            async with database.writing() as session, session.begin():
+                return await work(session, place)
+        finally:
+            await database.close()
+
+    with installation(_settings(), say) as place:
+        return asyncio.run(run(place))
+
+
+@cli.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes.")] = 1,
+    migrate: Annotated[bool, typer.Option(help="Bring the schema to head first.")] = True,
+) -> None:
+    """Migrate (unless --no-migrate), then serve until Ctrl-C."""
+    settings = _settings()
+    with serving.listen(host, port) as listener, installation(settings, say) as place:
+        serving.serve(place, listener, workers=workers, migrate=migrate, say=say)
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database's schema to this version's head."""
+
+    async def run(place: Installation) -> None:
+        await place.prepare(say)
+        await place.migrate()
+
+    with installation(_settings(), say) as place:
+        asyncio.run(run(place))
+    say("The schema is current.")
+
+
+def _new_password() -> str:
+    given = os.environ.get(PASSWORD_VARIABLE)
+    if given:
+        return given
+    if not sys.stdin.isatty():
+        raise OperatorError(f"No terminal to ask for the password; give it in the environment as {PASSWORD_VARIABLE}.")
+    password = getpass.getpass("Password (8 to 128 characters): ")
+    if password != getpass.getpass("Again: "):
+        raise OperatorError("The two passwords differ.")
+    return password
+
+
+@cli.command()
+def create_admin(
+    email: Annotated[str, typer.Option(prompt=True, envvar="HEALTH_ADMIN_EMAIL", help="Signs in with it.")],
+    name: Annotated[str, typer.Option(help="As others see it.")] = "Administrator",
+) -> None:
+    """Make an administrator; asks for the password, or takes it from HEALTH_ADMIN_PASSWORD. Works while it serves."""
+    try:
+        request = UserRegister.model_validate(
+            {"name": name, "email": email, "password": _new_password(), "role": Role.ADMIN}
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise OperatorError(f"{problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}.") from None
+
+    async def work(session: AsyncSession, place: Installation) -> None:
+        await create_account(session, serving.passwords_of(place.settings), request)
+
+    _in_session(work)
+    say(f"{request.email} is an administrator now.")
+
+
+def _change(email: str, **values: object) -> None:
+    async def work(session: AsyncSession, _: Installation) -> int | None:
+        return await UserRepository(session).change(email.strip().lower(), **values)
+
+    if _in_session(work) is None:
+        raise OperatorError(f"There is no account with the e-mail address {email}.")
+
+
+@users.command()
+def deactivate(email: str) -> None:
+    """End an account's access at once; nothing of it is deleted."""
+    _change(email, is_active=False)
+    say(f"{email} cannot sign in any more.")
+
+
+@users.command()
+def activate(email: str) -> None:
+    """Let a deactivated account sign in again."""
+    _change(email, is_active=True)
+    say(f"{email} can sign in again.")
+
+
+@users.command()
+def set_password(email: str) -> None:
+    """Set an account's password; asks for it, or takes it from HEALTH_ADMIN_PASSWORD."""
+    password = _new_password()
+    reason = why_refused(password, email=email, name="")
+    if reason or not 8 <= len(password) <= 128:
+        raise OperatorError(f"This password {reason or 'must have 8 to 128 characters'}.")
+    hashed = asyncio.run(serving.passwords_of(_settings()).hash(password))
+    _change(email, password_hash=hashed)
+    say(f"{email} has a new password.")
+
+
+@cli.command()
+def demo(
+    seed: Annotated[int, typer.Option(help="The same seed makes the same region.")] = 1,
+    force: Annotated[bool, typer.Option(help="Add the region to a database that has other data.")] = False,
+) -> None:
+    """Fill the database with a believable region and print four logins, for demonstration only."""
+
+    async def work(place: Installation) -> list[region.Login]:
+        role = await place.prepare(lambda _: None)
+        await place.migrate()
+        database = place.database(role)
+        try:
+            with Progress(transient=True) as bar:
+                task = bar.add_task("The region", total=None)
+                return await region.build(
+                    database,
+                    serving.passwords_of(place.settings),
+                    seed=seed,
+                    now=serving.utc_now(),
+                    force=force,
+                    progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+                )
+        finally:
+            await database.close()
+
+    with installation(_settings(), say) as place:
+        logins = asyncio.run(work(place))
+    print("Four logins, for demonstration only; nobody else in the region can sign in:")
+    for login in logins:
+        print(f"  {login.role:<8} {login.email:<32} {login.password}")
+
+
+@cli.command()
+def database_url(
+    owner: Annotated[bool, typer.Option(help="The owner's, who can change the schema.")] = False,
+) -> None:
+    """Print the URL of the database in use, for psql; the embedded server runs as long as something uses it."""
+    with installation(_settings(), say) as place:
+        print(place.owner_url if owner else place.application_url)
+
+
+@cli.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    placeholders = {"database_url": SecretStr("postgresql:///none"), "secret_key": SecretStr("-" * 32)}
+    app = create_app(load_settings().model_copy(update=placeholders))
+    print(orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2).decode())
+
+
+@cli.command()
+def backup(file: Annotated[Path, typer.Argument(help="Made anew; must not exist.")]) -> None:
+    """Write a consistent dump of the whole database; it holds personal data, so only its owner can read it."""
+    with installation(_settings(), say) as place:
+        backups.dump(place.owner_url, file, place.bin_dir)
+    say(f"Wrote {file}.")
+
+
+@cli.command()
+def restore(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
+    """Restore a dump into an empty database, whole or not at all, and bring its schema to head."""
+    with installation(_settings(), say) as place:
+        asyncio.run(place.prepare(say))
+        backups.restore(place.owner_url, file, place.bin_dir)
+        asyncio.run(place.migrate())
+    say(f"Restored {file}.")

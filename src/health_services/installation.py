@@ -1,0 +1,115 @@
+"""Which database, which secret, which role: what every command needs before it can do anything."""
+
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from health_services.database import embedded, migrations, roles
+from health_services.database.binaries import programs
+from health_services.database.engine import Database
+from health_services.errors import OperatorError
+from health_services.settings import MINIMUM_SECRET_BYTES, Settings
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A database that can be reached, and the programs to go with it."""
+
+    settings: Settings
+    application_url: str
+    owner_url: str
+    bin_dir: Path
+    is_embedded: bool
+
+    async def prepare(self, say: Say) -> str | None:
+        """Check the server and make sure of the roles; the role to act as, None where the login is the lesser one."""
+        await roles.prepare(self.owner_url, self.application_url)
+        role = await roles.role_to_take(self.application_url)
+        if role:
+            say(
+                f"DATABASE_URL's user has more rights than the service needs; requests run as {role}. "
+                "Better: give the owner's URL in HEALTH_MIGRATION_DATABASE_URL, and a lesser user's in DATABASE_URL."
+            )
+        return role
+
+    async def migrate(self) -> None:
+        """Bring the schema to head, as the owner."""
+        await migrations.migrate(self.owner_url)
+
+    def database(self, role: str | None) -> Database:
+        """A few connections with the application's rights, for a command."""
+        return Database.connect(
+            self.application_url,
+            role=role,
+            pool_size=2,
+            pool_timeout=10,
+            timeouts={"statement_timeout_ms": 120_000, "lock_timeout_ms": 10_000},
+        )
+
+
+@contextmanager
+def installation(settings: Settings, say: Say) -> Iterator[Installation]:
+    """The database of the settings; the embedded server runs at least as long as the block lasts."""
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        owner = settings.migration_database_url
+        yield Installation(
+            settings=settings,
+            application_url=url,
+            owner_url=owner.get_secret_value() if owner else url,
+            bin_dir=programs(settings.postgres_bin),
+            is_embedded=False,
+        )
+        return
+    if settings.migration_database_url is not None:
+        raise OperatorError("HEALTH_MIGRATION_DATABASE_URL is set but DATABASE_URL is not; set both or neither.")
+    with embedded.running(settings.data_dir, postgres_bin=settings.postgres_bin, say=say) as cluster:
+        yield Installation(
+            settings=settings,
+            application_url=cluster.app_url,
+            owner_url=cluster.owner_url,
+            bin_dir=cluster.bin_dir,
+            is_embedded=True,
+        )
+
+
+def serving_settings(place: Installation) -> Settings:
+    """The settings with the database and the secret filled in; raises OperatorError where the secret must be given."""
+    key = place.settings.secret_key
+    if key is None and not place.is_embedded:
+        raise OperatorError(
+            "HEALTH_SECRET_KEY must be set when DATABASE_URL is: all processes that serve one database share it. "
+            f"Make one with: {sys.executable} -c 'import secrets; print(secrets.token_urlsafe(48))'"
+        )
+    if key is None:
+        key = SecretStr(_generated_key(place.settings.data_dir))
+    return place.settings.model_copy(update={"database_url": SecretStr(place.application_url), "secret_key": key})
+
+
+def _generated_key(data_dir: Path) -> str:
+    """The secret of this data directory, made once; only its owner can read it."""
+    path = data_dir / "secret_key"
+    if not path.exists():
+        fresh = path.with_name(f".secret_key.{os.getpid()}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())
+        # a link fails where another process was faster, and never shows half a file
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+        fresh.unlink()
+    key = path.read_text().strip()
+    if len(key.encode()) < MINIMUM_SECRET_BYTES:
+        raise OperatorError(f"The secret in {path} is too short; restore it, or remove it to sign everybody out.")
+    return key

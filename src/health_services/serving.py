@@ -1,0 +1,182 @@
+"""Running the HTTP server: one process, or several behind one socket."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
+
+from health_services.auth.passwords import Passwords
+from health_services.auth.schemas import UserRegister
+from health_services.auth.service import create_account
+from health_services.errors import OperatorError
+from health_services.installation import Installation, Say, serving_settings
+from health_services.main import create_app
+from health_services.settings import Settings, load_settings
+from health_services.users.models import Role
+from health_services.users.repository import UserRepository
+
+# How a worker process learns the role; not a setting, since an operator never chooses it.
+_ROLE_VARIABLE = "_HEALTH_SERVICES_DATABASE_ROLE"
+STOP_SECONDS = 10
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket to serve on; raises OperatorError with the reason, before anything else is started."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (socket.gaierror, OverflowError) as error:
+        raise OperatorError(f"There is no address {host}, port {port}: {error}.") from None
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise OperatorError(
+            f"Cannot listen on {host}, port {port}: {error.strerror}. Choose another with --port (make run PORT=…)."
+        ) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+async def make_ready(place: Installation, settings: Settings, say: Say, *, migrate: bool) -> str | None:
+    """Roles, schema and the first administrator; the database role that requests act as."""
+    role = await place.prepare(say)
+    if migrate:
+        await place.migrate()
+    if settings.admin_email and settings.admin_password:
+        await _first_admin(place, settings, role, say)
+    return role
+
+
+async def _first_admin(place: Installation, settings: Settings, role: str | None, say: Say) -> None:
+    """Make the administrator of the settings where there is none; several servers may start at once."""
+    assert settings.admin_email
+    assert settings.admin_password
+    database = place.database(role)
+    try:
+        async with database.writing() as session, session.begin():
+            if await UserRepository(session).has_admin(lock=True):
+                return
+            request = UserRegister.model_validate(
+                {
+                    "name": "Administrator",
+                    "email": settings.admin_email,
+                    "password": settings.admin_password.get_secret_value(),
+                    "role": Role.ADMIN,
+                }
+            )
+            await create_account(session, passwords_of(settings), request)
+        say(f"Made the administrator {request.email}.")
+    finally:
+        await database.close()
+
+
+def utc_now() -> datetime:
+    """Now, for commands; requests have a dependency of their own."""
+    return datetime.now(UTC)
+
+
+def passwords_of(settings: Settings) -> Passwords:
+    """Password hashing at the cost that the settings name."""
+    return Passwords(
+        memory_kib=settings.password_memory_kib,
+        time_cost=settings.password_time_cost,
+        parallelism=settings.password_parallelism,
+    )
+
+
+def serve(place: Installation, listener: socket.socket, *, workers: int, migrate: bool, say: Say) -> None:
+    """Serve until a signal ends it."""
+    settings = serving_settings(place)
+    role = asyncio.run(make_ready(place, settings, say, migrate=migrate))
+    host, port = listener.getsockname()[:2]
+    ready = f"Ready on http://{f'[{host}]' if ':' in host else host}:{port} – documentation under /docs, Ctrl-C stops."
+    with _ends_on_signals():
+        if workers == 1:
+            server = _Server(_config(create_app(settings, role=role)), lambda: say(ready))
+            server.run(sockets=[listener])
+            if not server.started:
+                raise OperatorError("The server did not start; the log above tells why.")
+            return
+        _hand_over(settings, role)
+        config = _config("health_services.serving:worker_app", workers=workers)
+        say(ready)
+        Multiprocess(config, sockets=[listener]).run()
+
+
+class _Server(uvicorn.Server):
+    """Tells when it has begun to answer."""
+
+    def __init__(self, config: uvicorn.Config, when_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._when_ready = when_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._when_ready()
+
+
+def _config(app: FastAPI | str, workers: int = 1) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        factory=isinstance(app, str),
+        workers=workers,
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+
+
+def _hand_over(settings: Settings, role: str | None) -> None:
+    """Let worker processes find the database and the secret in their environment."""
+    assert settings.database_url
+    assert settings.secret_key
+    os.environ["DATABASE_URL"] = settings.database_url.get_secret_value()
+    os.environ["HEALTH_SECRET_KEY"] = settings.secret_key.get_secret_value()
+    os.environ[_ROLE_VARIABLE] = role or ""
+
+
+def worker_app() -> FastAPI:
+    """The application of one of several worker processes, which ends when its parent does."""
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    return create_app(load_settings(), role=os.environ.get(_ROLE_VARIABLE) or None)
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def _ends_on_signals() -> Iterator[None]:
+    """Turn SIGTERM, which would end the process at once, into an end that cleans up."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

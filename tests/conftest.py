@@ -1,0 +1,95 @@
+"""What tests share: one PostgreSQL for all of them, a migrated database for each process, the application on it."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from health_services.database import embedded
+from health_services.main import create_app
+from health_services.settings import Settings
+from tests.factories import World
+from tests.invariants import INVARIANTS
+from tests.servers import TestDatabase, create_database, shared_cluster
+
+TABLES = (
+    "idempotency_keys, appointments, appointment_slots, doctor_days, doctors, patients, clinic_staff, clinics, users"
+)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Cluster]:
+    """The embedded server, shared by all test processes of one run."""
+    base = tmp_path_factory.getbasetemp()
+    directory = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    with shared_cluster(Path(directory) / "cluster") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def database(cluster: embedded.Cluster) -> TestDatabase:
+    """This test process's own database, migrated to head."""
+    return await create_database(cluster, f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
+
+
+def test_settings(url: str) -> Settings:
+    """Settings with the cheapest password hashing that is allowed."""
+    return Settings(
+        DATABASE_URL=url,
+        secret_key="a secret of tests, and long enough",
+        password_memory_kib=19456,
+        password_time_cost=2,
+        log_level="warning",
+    )
+
+
+test_settings.__test__ = False  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
+async def app(database: TestDatabase) -> AsyncIterator[FastAPI]:
+    """The application, started, on this process's database."""
+    application = create_app(test_settings(database.app_url))
+    async with application.router.lifespan_context(application):
+        yield application
+
+
+@pytest.fixture
+async def owner(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
+    """The owner's connection to an empty database; afterwards every invariant of the booking must hold."""
+    connection = await asyncpg.connect(database.owner_url)
+    try:
+        await connection.execute(f"TRUNCATE {TABLES} RESTART IDENTITY")
+        yield connection
+        for name, query in INVARIANTS.items():
+            assert await connection.fetch(query) == [], f"broken: {name}"
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def as_app(database: TestDatabase, owner: asyncpg.Connection) -> AsyncIterator[asyncpg.Connection]:
+    """A connection with the application's rights, as psql would have."""
+    connection = await asyncpg.connect(database.app_url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+def world(owner: asyncpg.Connection, app: FastAPI) -> World:
+    """Makes people, places and slots."""
+    return World(owner, app.state.tokens)
+
+
+@pytest.fixture
+async def api(app: FastAPI, owner: asyncpg.Connection) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application on an empty database."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test/api/v1") as client:
+        yield client
