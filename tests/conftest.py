@@ -1,6 +1,8 @@
 """What tests share: one PostgreSQL for all of them, a migrated database for each process, the application on it."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -21,12 +23,27 @@ TABLES = (
 )
 
 
+# Test processes of one run find the common data directory here; pytest's own is closed to the database's user.
+DIRECTORY_VARIABLE = "_TEST_CLUSTER_DIRECTORY"
+
+
+def pytest_configure() -> None:
+    """The first process of a run makes the directory."""
+    if DIRECTORY_VARIABLE not in os.environ:
+        os.environ[DIRECTORY_VARIABLE] = directory = tempfile.mkdtemp(prefix="health-services-tests-")
+        Path(directory).chmod(0o755)
+
+
+def pytest_unconfigure() -> None:
+    """The first process of a run, which is the last to end, removes it."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ.pop(DIRECTORY_VARIABLE))
+
+
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Cluster]:
+def cluster() -> Iterator[embedded.Cluster]:
     """The embedded server, shared by all test processes of one run."""
-    base = tmp_path_factory.getbasetemp()
-    directory = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    with shared_cluster(Path(directory) / "cluster") as running:
+    with shared_cluster(Path(os.environ[DIRECTORY_VARIABLE])) as running:
         yield running
 
 

@@ -156,7 +156,7 @@ def allowed_methods(path: str) -> list[str]:
     for prefix, router in [*((API_PREFIX, router) for router in ROUTERS), ("", health.router)]:
         for route in router.routes:
             if isinstance(route, APIRoute) and route.path_regex.match(path.removeprefix(prefix)):
-                methods |= route.methods
+                methods |= route.methods or set()
     return sorted(methods) or ["GET"]
 
 

@@ -43,6 +43,11 @@ class AnswerShape(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
+def example(**values: Any) -> ConfigDict:
+    """What the documentation shows of a shape; a request's can be sent as it stands."""
+    return ConfigDict(json_schema_extra={"examples": [values]})
+
+
 def _is_control(character: str, allowed: str) -> bool:
     return unicodedata.category(character) == "Cc" and character not in allowed
 
@@ -116,7 +121,7 @@ Day = Annotated[date, BeforeValidator(_day)]
 
 Id = Annotated[int, Field(strict=True, ge=1, le=BIGINT_MAX)]
 NumberInUrl = Annotated[int, BeforeValidator(_digits)]
-IdInUrl = Annotated[NumberInUrl, Field(ge=1, le=BIGINT_MAX)]
+IdInUrl = Annotated[NumberInUrl, Field(ge=1, le=BIGINT_MAX, examples=[1])]
 Truth = Annotated[bool, Field(strict=True)]
 
 

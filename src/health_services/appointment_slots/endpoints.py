@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi.openapi.models import Example
 
 from health_services.access.dependencies import CurrentCaller
 from health_services.access.permissions import requires
@@ -15,6 +16,12 @@ from health_services.appointment_slots.repository import AppointmentSlotReposito
 from health_services.appointment_slots.schemas import Message, SlotRead, SlotsCreate
 from health_services.errors import ConflictException, ResourceNotFoundException
 
+_ONE = {"doctor_id": 1, "clinic_id": 1, "slot_datetime": "2030-03-01T10:00:00Z", "duration_minutes": 30, "capacity": 1}
+_EXAMPLES: dict[str, Example] = {
+    "one slot": {"value": _ONE},
+    "several slots": {"value": [_ONE, _ONE | {"slot_datetime": "2030-03-01T10:30:00Z", "capacity": 4}]},
+}
+
 router = APIRouter(prefix="/slots", tags=["Appointment slots"], route_class=GuardedRoute)
 
 
@@ -26,7 +33,9 @@ router = APIRouter(prefix="/slots", tags=["Appointment slots"], route_class=Guar
     responses=errors(ResourceNotFoundException, ConflictException),
 )
 @requires("slots:write")
-async def create_slots(session: Session, caller: CurrentCaller, body: SlotsCreate, now: Now) -> Any:
+async def create_slots(
+    session: Session, caller: CurrentCaller, body: Annotated[SlotsCreate, Body(openapi_examples=_EXAMPLES)], now: Now
+) -> Any:
     """The doctor concerned, staff of the clinic, administrators.
 
     Of a list, all slots are made or none; an error names the place, as in `items[3].slot_datetime`. Slots of one

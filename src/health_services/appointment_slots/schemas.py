@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Discriminator, Field, Tag
 
-from health_services.api.fields import AnswerShape, Id, Instant, RequestShape
+from health_services.api.fields import AnswerShape, Id, Instant, RequestShape, example
 
 MAX_SLOTS_AT_ONCE = 500
 
@@ -15,6 +15,14 @@ Capacity = Annotated[int, Field(strict=True, ge=1, le=1000, description="patient
 
 class SlotCreate(RequestShape):
     """A period that a doctor offers."""
+
+    model_config = example(
+        doctor_id=1,
+        clinic_id=1,
+        slot_datetime="2030-03-01T10:00:00Z",
+        duration_minutes=30,
+        capacity=1,
+    )
 
     doctor_id: Id
     clinic_id: Id
@@ -37,6 +45,21 @@ SlotsCreate = Annotated[
 class SlotRead(AnswerShape):
     """A slot; `available_slots` is capacity less booked_count."""
 
+    model_config = example(
+        id=1,
+        doctor_id=1,
+        clinic_id=1,
+        slot_datetime="2030-03-01T10:00:00Z",
+        duration_minutes=30,
+        capacity=1,
+        booked_count=0,
+        available_slots=1,
+        is_booked=False,
+        is_active=True,
+        created_at="2026-03-01T10:00:00Z",
+        updated_at="2026-03-01T10:00:00Z",
+    )
+
     id: int
     doctor_id: int
     clinic_id: int
@@ -53,5 +76,9 @@ class SlotRead(AnswerShape):
 
 class Message(AnswerShape):
     """A sentence that says what was done."""
+
+    model_config = example(
+        message="Slot deleted successfully",
+    )
 
     message: str

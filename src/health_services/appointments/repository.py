@@ -109,17 +109,17 @@ class AppointmentRepository:
         query = select(*_COLUMNS).join(Slot, Slot.id == Appointment.slot_id).where(Appointment.id == appointment_id)
         return (await self._session.execute(query)).one_or_none()
 
-    async def get_for_update(self, appointment_id: int) -> tuple[Appointment, datetime] | None:
-        """One appointment, locked until the transaction ends, and the start of its slot."""
+    async def get_for_update(self, appointment_id: int) -> tuple[Appointment, AnyRow] | None:
+        """One appointment, locked until the transaction ends, and `slot_datetime` and `duration_minutes`."""
         query = (
-            select(Appointment, Slot.slot_datetime)
+            select(Appointment, Slot.slot_datetime, Slot.duration_minutes)
             .join(Slot, Slot.id == Appointment.slot_id)
             .where(Appointment.id == appointment_id)
             .with_for_update(key_share=True, of=Appointment)
             .execution_options(populate_existing=True)
         )
         row = (await self._session.execute(query)).one_or_none()
-        return None if row is None else (row[0], row[1])
+        return None if row is None else (row[0], row)
 
     async def list(self, wanted: Filter, page: Page) -> Sequence[AnyRow]:
         """Appointments by id, without those entered in error; one more than the page holds."""

@@ -11,6 +11,7 @@ from health_services.api.fields import (
     Text1000,
     Text10000,
     Truth,
+    example,
     unless_sent,
 )
 from health_services.appointments.models import AppointmentStatus
@@ -18,6 +19,14 @@ from health_services.appointments.models import AppointmentStatus
 
 class AppointmentCreate(RequestShape):
     """A place to book; doctor and clinic are the slot's own, so that a stale screen books nothing else."""
+
+    model_config = example(
+        patient_id=1,
+        doctor_id=1,
+        clinic_id=1,
+        slot_id=1,
+        reason_for_visit="Regular checkup",
+    )
 
     patient_id: Id
     doctor_id: Id
@@ -29,11 +38,19 @@ class AppointmentCreate(RequestShape):
 class AppointmentCancel(RequestShape):
     """Why; may be left out, and so may the whole body."""
 
+    model_config = example(
+        cancelled_reason="Unable to attend due to emergency",
+    )
+
     cancelled_reason: Annotated[Text1000 | None, Blank] = None
 
 
 class AppointmentUpdate(RequestShape):
     """The doctor's notes, or (administrators) whether it was entered in error."""
+
+    model_config = example(
+        notes="Blood pressure 120/80.",
+    )
 
     notes: Annotated[Text10000 | None, Blank] = None
     is_active: Truth = unless_sent()
@@ -41,6 +58,24 @@ class AppointmentUpdate(RequestShape):
 
 class AppointmentRead(AnswerShape):
     """An appointment; `notes` are null for everybody but its doctor and, once completed, its patient."""
+
+    model_config = example(
+        id=1,
+        patient_id=1,
+        doctor_id=1,
+        clinic_id=1,
+        slot_id=1,
+        slot_datetime="2030-03-01T10:00:00Z",
+        duration_minutes=30,
+        status="pending",
+        reason_for_visit="Regular checkup",
+        notes=None,
+        cancelled_at=None,
+        cancelled_reason=None,
+        is_active=True,
+        created_at="2026-03-01T10:00:00Z",
+        updated_at="2026-03-01T10:00:00Z",
+    )
 
     id: int
     patient_id: int

@@ -111,15 +111,15 @@ async def cancel(
     found = await AppointmentRepository(session).get_for_update(appointment_id)
     if found is None:
         raise ResourceNotFoundException(NO_APPOINTMENT)
-    appointment, starts_at = found
+    appointment, slot = found
     if not _is_concerned(caller, appointment):
         raise AuthorizationException
     is_clinic = caller.is_doctor(appointment.doctor_id) or caller.runs(appointment.clinic_id)
     appointment.cancel(now, request.cancelled_reason)
-    if starts_at <= now and not is_clinic:
+    if slot.slot_datetime <= now and not is_clinic:
         raise ConflictException("This appointment has started; please call the clinic.")
     await session.flush()
-    return await read(session, caller, appointment_id)
+    return _shown_to(caller, _joined(appointment, slot))
 
 
 async def update(
@@ -129,7 +129,7 @@ async def update(
     found = await AppointmentRepository(session).get_for_update(appointment_id)
     if found is None:
         raise ResourceNotFoundException(NO_APPOINTMENT)
-    appointment, _ = found
+    appointment, slot = found
     changes = request.sent()
     if not (caller.is_doctor(appointment.doctor_id) or caller.is_admin):
         raise AuthorizationException
@@ -142,7 +142,7 @@ async def update(
     for field, value in changes.items():
         setattr(appointment, field, value)
     await session.flush()
-    return await read(session, caller, appointment_id)
+    return _shown_to(caller, _joined(appointment, slot))
 
 
 async def read(session: AsyncSession, caller: Caller, appointment_id: int) -> AppointmentRead:
@@ -206,7 +206,15 @@ def _is_concerned(caller: Caller, appointment: Appointment | AnyRow) -> bool:
     )
 
 
-def _shown_to(caller: Caller, row: AnyRow) -> AppointmentRead:
+def _joined(appointment: Appointment, slot: AnyRow) -> AppointmentRead:
+    """The changed appointment as the database now has it, without reading it again."""
+    own = {field: getattr(appointment, field, None) for field in AppointmentRead.model_fields}
+    return AppointmentRead.model_validate(
+        own | {"slot_datetime": slot.slot_datetime, "duration_minutes": slot.duration_minutes}
+    )
+
+
+def _shown_to(caller: Caller, row: AnyRow | AppointmentRead) -> AppointmentRead:
     """Notes are the doctor's, and the patient's once the visit is over."""
     appointment = AppointmentRead.model_validate(row)
     is_over = appointment.status is AppointmentStatus.COMPLETED

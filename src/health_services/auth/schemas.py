@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from health_services.api.fields import AnswerShape, Blank, Email, Line32, Line200, Line500, RequestShape
+from health_services.api.fields import AnswerShape, Blank, Email, Line32, Line200, Line500, RequestShape, example
 from health_services.users.models import Role
 from health_services.users.schemas import UserRead
 
@@ -18,6 +18,15 @@ GivenPassword = Annotated[SecretStr, Field(min_length=1, max_length=128)]
 class UserRegister(RequestShape):
     """A new account."""
 
+    model_config = example(
+        name="John Doe",
+        email="john@example.com",
+        password="SecurePass123",  # noqa: S106 - the guide's example
+        role="patient",
+        mobile_no="9876543210",
+        address="123 Main St",
+    )
+
     name: Line200
     email: Email
     password: NewPassword
@@ -28,6 +37,11 @@ class UserRegister(RequestShape):
 
 class UserLogin(RequestShape):
     """Who wants to sign in."""
+
+    model_config = example(
+        email="john@example.com",
+        password="SecurePass123",  # noqa: S106 - the guide's example
+    )
 
     email: Email
     password: GivenPassword

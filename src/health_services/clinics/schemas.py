@@ -19,6 +19,7 @@ from health_services.api.fields import (
     Line500,
     RequestShape,
     Truth,
+    example,
     unless_sent,
 )
 
@@ -49,12 +50,27 @@ class _Contact(RequestShape):
 class ClinicCreate(_Contact):
     """A new clinic."""
 
+    model_config = example(
+        name="City Health Center",
+        address="123 Main St",
+        phone="9876543210",
+        email="info@cityhealthcenter.com",
+        city="New York",
+        state="NY",
+        zip_code="10001",
+        time_zone="America/New_York",
+    )
+
     name: Line200
     time_zone: TimeZone = "UTC"
 
 
 class ClinicUpdate(_Contact):
     """What of a clinic changes; what is left out stays."""
+
+    model_config = example(
+        phone="9876543211",
+    )
 
     name: Line200 = unless_sent()
     time_zone: TimeZone = unless_sent()
@@ -63,6 +79,21 @@ class ClinicUpdate(_Contact):
 
 class ClinicRead(AnswerShape):
     """A clinic of the directory."""
+
+    model_config = example(
+        id=1,
+        name="City Health Center",
+        address="123 Main St",
+        phone="9876543210",
+        email="info@cityhealthcenter.com",
+        city="New York",
+        state="NY",
+        zip_code="10001",
+        time_zone="America/New_York",
+        is_active=True,
+        created_at="2026-03-01T10:00:00Z",
+        updated_at="2026-03-01T10:00:00Z",
+    )
 
     id: int
     name: str
@@ -81,11 +112,21 @@ class ClinicRead(AnswerShape):
 class ClinicStaffCreate(RequestShape):
     """Who joins the clinic's desk; the account has the role staff."""
 
+    model_config = example(
+        user_id=3,
+    )
+
     user_id: Id
 
 
 class ClinicStaffRead(AnswerShape):
     """Somebody who works at the clinic's desk."""
+
+    model_config = example(
+        user_id=3,
+        name="Grace Okafor",
+        created_at="2026-03-01T10:00:00Z",
+    )
 
     user_id: int
     name: str

@@ -14,6 +14,7 @@ from health_services.api.fields import (
     RequestShape,
     Text1000,
     Truth,
+    example,
     unless_sent,
 )
 
@@ -23,6 +24,16 @@ PatientsPerDay = Annotated[int, Field(strict=True, ge=1, le=1000)]
 
 class DoctorCreate(RequestShape):
     """The doctor record of an account with the role doctor."""
+
+    model_config = example(
+        user_id=2,
+        clinic_id=1,
+        specialty="Cardiology",
+        license_number="LIC123456",
+        qualifications="MD, Board Certified",
+        experience_years=5,
+        max_patients_per_day=10,
+    )
 
     user_id: Id
     clinic_id: Id
@@ -36,6 +47,12 @@ class DoctorCreate(RequestShape):
 class DoctorUpdate(RequestShape):
     """What of a doctor changes; what is left out stays."""
 
+    model_config = example(
+        specialty="Cardiology",
+        experience_years=6,
+        max_patients_per_day=15,
+    )
+
     clinic_id: Id = unless_sent()
     specialty: Line100 = unless_sent()
     license_number: Line64 = unless_sent()
@@ -47,6 +64,21 @@ class DoctorUpdate(RequestShape):
 
 class DoctorRead(AnswerShape):
     """A doctor of the directory."""
+
+    model_config = example(
+        id=1,
+        name="Dr. Ada Wong",
+        user_id=2,
+        clinic_id=1,
+        specialty="Cardiology",
+        license_number="LIC123456",
+        qualifications="MD, Board Certified",
+        experience_years=5,
+        max_patients_per_day=10,
+        is_active=True,
+        created_at="2026-03-01T10:00:00Z",
+        updated_at="2026-03-01T10:00:00Z",
+    )
 
     id: int
     user_id: int

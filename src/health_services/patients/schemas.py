@@ -16,6 +16,7 @@ from health_services.api.fields import (
     RequestShape,
     Text2000,
     Truth,
+    example,
     unless_sent,
 )
 from health_services.patients.models import BloodGroup, Sex
@@ -39,11 +40,28 @@ class _Record(RequestShape):
 class PatientUpdate(_Record):
     """What of a patient's record changes; what is left out stays, null clears."""
 
+    model_config = example(
+        date_of_birth="1990-01-15",
+        blood_group="O+",
+        allergies="Penicillin",
+        emergency_contact="9876543210",
+    )
+
     is_active: Truth = unless_sent()
 
 
 class PatientCreate(_Record):
     """A person without a login; without `name`, a doctor's or administrator's own patient record."""
+
+    model_config = example(
+        name="Maria Silva",
+        mobile_no="5550100",
+        date_of_birth="1990-01-15",
+        blood_group="O+",
+        allergies="Penicillin",
+        emergency_contact="9876543210",
+        preferred_language="pt-BR",
+    )
 
     name: Line200 | None = None
     email: Annotated[Email | None, Blank] = None
@@ -54,11 +72,33 @@ class PatientCreate(_Record):
 class PatientSearch(RequestShape):
     """Part of a name, an e-mail address or a mobile number."""
 
+    model_config = example(
+        query="silva",
+    )
+
     query: Annotated[Line200, Field(min_length=2)]
 
 
 class PatientRead(AnswerShape):
     """A patient's record; clinical text is null for a clinic's staff."""
+
+    model_config = example(
+        id=1,
+        user_id=1,
+        name="John Doe",
+        email="john@example.com",
+        mobile_no="9876543210",
+        address="123 Main St",
+        date_of_birth="1990-01-15",
+        blood_group="O+",
+        allergies="Penicillin",
+        emergency_contact="9876543210",
+        sex="male",
+        preferred_language="en",
+        is_active=True,
+        created_at="2026-03-01T10:00:00Z",
+        updated_at="2026-03-01T10:00:00Z",
+    )
 
     id: int
     user_id: int
@@ -79,6 +119,13 @@ class PatientRead(AnswerShape):
 
 class PatientFound(AnswerShape):
     """As much of a patient as tells two persons apart."""
+
+    model_config = example(
+        id=1,
+        name="John Doe",
+        date_of_birth="1990-01-15",
+        is_active=True,
+    )
 
     id: int
     name: str

@@ -2,12 +2,28 @@
 
 from datetime import datetime
 
-from health_services.api.fields import AnswerShape
+from health_services.api.fields import AnswerShape, example
 from health_services.users.models import Role
 
 
 class UserRead(AnswerShape):
     """An account, never its password's hash; `patient_id` and `doctor_id` are null where there is no such record."""
+
+    model_config = example(
+        id=1,
+        name="John Doe",
+        email="john@example.com",
+        role="patient",
+        mobile_no="9876543210",
+        address="123 Main St",
+        is_verified=False,
+        is_active=True,
+        created_at="2026-03-01T10:00:00Z",
+        updated_at="2026-03-01T10:00:00Z",
+        last_login="2026-03-01T10:00:00Z",
+        patient_id=1,
+        doctor_id=None,
+    )
 
     id: int
     name: str

@@ -1,0 +1,163 @@
+"""Migrations: they make what the models say, they go down and up again, and they never wait for ever."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+import health_services.database.models
+import health_services.main  # noqa: F401 - with the one above, every model is known
+from health_services.database import embedded, migrations, roles
+from health_services.database.base import Base
+from health_services.database.engine import make_engine
+from tests import catalogue
+from tests.servers import TestDatabase, create_database
+
+TRIGGERS = {
+    "appointments_keep_counters",
+    "doctors_limit_days",
+    "appointment_slots_set_local_date",
+    "appointment_slots_keep_live",
+    "clinics_move_zone",
+}
+FUNCTIONS = {
+    "appointments_keep_counters()",
+    "doctor_days_count(bigint,date,integer)",
+    "doctors_limit_days()",
+    "appointment_slots_set_local_date()",
+    "appointment_slots_keep_live()",
+    "clinics_move_zone()",
+    "caller_of(bigint)",
+    "is_treating(bigint,bigint,timestamp with time zone)",
+    "is_known_to(bigint[],bigint)",
+}
+
+
+def _name(purpose: str) -> str:
+    return f"{purpose}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+
+
+async def _empty(cluster: embedded.Cluster, purpose: str) -> TestDatabase:
+    """A database with the extension and the roles, and nothing else."""
+    made = await create_database(cluster, _name(purpose), migrate=False)
+    await roles.prepare(made.owner_url, made.app_url)
+    return made
+
+
+@pytest.fixture
+async def empty(cluster: embedded.Cluster) -> AsyncIterator[TestDatabase]:
+    yield await _empty(cluster, "migrations")
+    connection = await asyncpg.connect(cluster.admin_url)
+    await connection.execute(f'DROP DATABASE "{_name("migrations")}" WITH (FORCE)')
+    await connection.close()
+
+
+async def _revision(database: TestDatabase) -> str | None:
+    connection = await asyncpg.connect(database.owner_url)
+    try:
+        revision: str | None = await connection.fetchval("SELECT version_num FROM alembic_version")
+        return revision
+    finally:
+        await connection.close()
+
+
+async def test_models_and_migrations_make_the_same_schema(database: TestDatabase, empty: TestDatabase):
+    engine = make_engine(empty.owner_url, poolclass=NullPool)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    await engine.dispose()
+
+    migrated, modelled = await catalogue.read(database.owner_url), await catalogue.read(empty.owner_url)
+    for kind in catalogue.QUERIES:
+        assert migrated[kind] == modelled[kind], kind
+    assert len(migrated["tables and storage"]) == len(Base.metadata.tables) == 9
+
+    guards = await catalogue.read(database.owner_url, catalogue.GUARDS)
+    assert {row[0] for row in guards["triggers"]} == TRIGGERS
+    assert {row[0] for row in guards["functions"]} == FUNCTIONS
+
+
+async def test_alembic_finds_nothing_to_migrate(database: TestDatabase):
+    def differences(connection: Connection) -> list[object]:
+        options = {"compare_type": True, "compare_server_default": True}
+        found: list[object] = compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata)
+        return found
+
+    engine = make_engine(database.owner_url, poolclass=NullPool)
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+    await engine.dispose()
+
+
+async def test_up_down_and_up_again(empty: TestDatabase):
+    everything = catalogue.QUERIES | catalogue.GUARDS
+    before = await catalogue.read(empty.owner_url, everything)
+    assert before["tables and storage"] == []
+
+    await migrations.migrate(empty.owner_url)
+    first = await catalogue.read(empty.owner_url, everything)
+    assert await _revision(empty) == migrations.revisions()[0]
+
+    await migrations.migrate(empty.owner_url, "base")
+    assert await catalogue.read(empty.owner_url, everything) == before
+    assert await _revision(empty) is None
+
+    await migrations.migrate(empty.owner_url)
+    assert await catalogue.read(empty.owner_url, everything) == first
+    await migrations.migrate(empty.owner_url)
+    assert await catalogue.read(empty.owner_url, everything) == first
+
+
+async def test_every_revision_can_be_left_again(empty: TestDatabase):
+    everything = catalogue.QUERIES | catalogue.GUARDS
+    for revision in reversed(migrations.revisions()):
+        before = await catalogue.read(empty.owner_url, everything)
+        await migrations.migrate(empty.owner_url, revision)
+        assert await _revision(empty) == revision
+        await migrations.migrate(empty.owner_url, "-1")
+        assert await catalogue.read(empty.owner_url, everything) == before, revision
+        await migrations.migrate(empty.owner_url, revision)
+
+
+async def test_migrations_at_once_go_one_after_the_other(empty: TestDatabase):
+    await asyncio.gather(*(migrations.migrate(empty.owner_url) for _ in range(4)))
+    assert await _revision(empty) == migrations.revisions()[0]
+
+
+async def test_a_schema_newer_than_this_version_is_left_alone(empty: TestDatabase):
+    await migrations.migrate(empty.owner_url)
+    connection = await asyncpg.connect(empty.owner_url)
+    await connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    await connection.close()
+    before = await catalogue.read(empty.owner_url)
+
+    await migrations.migrate(empty.owner_url)
+
+    assert await _revision(empty) == "9999"
+    assert await catalogue.read(empty.owner_url) == before
+
+
+async def test_a_migration_gives_up_on_a_table_that_somebody_holds(empty: TestDatabase):
+    await migrations.migrate(empty.owner_url, "0001")
+    before = await catalogue.read(empty.owner_url, catalogue.GUARDS)
+    somebody = await asyncpg.connect(empty.owner_url)
+    try:
+        async with somebody.transaction():
+            await somebody.execute("LOCK TABLE appointments IN ROW EXCLUSIVE MODE")
+            with pytest.raises(DBAPIError) as refused:
+                await migrations.migrate(empty.owner_url)
+            assert "lock timeout" in str(refused.value.orig)
+            # nothing of the revision stays, and nobody is kept waiting behind it
+            assert await catalogue.read(empty.owner_url, catalogue.GUARDS) == before
+    finally:
+        await somebody.close()
+
+    await migrations.migrate(empty.owner_url)
+    assert await _revision(empty) == migrations.revisions()[0]
