@@ -36,7 +36,7 @@ from health_services.errors import (
 )
 
 ATTEMPTS = 4
-_IDEMPOTENCY_KEY = re.compile(r'"?([\x20-\x7e]{1,255}?)"?')
+_IDEMPOTENCY_KEY = re.compile(r'"([ !#-~]{1,255})"|([ -~]{1,255})')
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -166,4 +166,4 @@ async def _idempotent_attempt(request: Request) -> idempotency.Attempt | None:
     if match is None or len(request.headers.getlist("idempotency-key")) > 1:
         raise ValidationException.of("Idempotency-Key", "must be one key of 1 to 255 printable ASCII characters")
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return idempotency.Attempt(caller.id, match[1], request.method, path, await request.body())
+    return idempotency.Attempt(caller.id, match[1] or match[2], request.method, path, await request.body())

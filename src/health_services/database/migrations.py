@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import NullPool
@@ -20,16 +17,9 @@ def _scripts() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).resolve().parents[3] / "migrations"
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
-    config.set_main_option("path_separator", "os")
-    return config
-
-
 def revisions() -> list[str]:
-    """All revisions of this version, the newest first."""
-    return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
+    """All revisions of this version, the newest first: what stands before the first _ of each file's name."""
+    return sorted((path.name.partition("_")[0] for path in (_scripts() / "versions").glob("[0-9]*.py")), reverse=True)
 
 
 async def current_revision(connection: AsyncConnection) -> str | None:
@@ -44,7 +34,9 @@ def is_current(revision: str | None, known: list[str]) -> bool:
 
 
 async def migrate(url: str, target: str = "head") -> None:
-    """Bring the database of the owner's `url` to `target`; a schema newer than this version is left alone.
+    """Bring the database of the owner's `url` to `target`: up to head or a revision, down to base or -1.
+
+    A schema that is newer than this version is left alone.
 
     Two that migrate at once go one after the other.
     """
@@ -62,9 +54,15 @@ async def migrate(url: str, target: str = "head") -> None:
 
 
 def _run(connection: Connection, target: str) -> None:
-    config = _config()
+    # Alembic is slow to load, and a database that is current, as at almost every start, does not need it.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    if target in {"head", *revisions()} and target != "base":
+    if target in {"head", *revisions()}:
         command.upgrade(config, target)
     else:
         command.downgrade(config, target)

@@ -119,18 +119,12 @@ class User:
 
     def _ensure(self) -> Server:
         """The server, ready; the caller holds the start lock and a share of the users' lock."""
-        self._begin_keeping()
-        began = time.monotonic()
-        last: dict[str, str] = {}
-
-        def is_decided() -> bool:
-            has_keeper = self._has_keeper()  # asked first: what it says last is read after its end
-            last.clear()
-            last.update(self._status())
-            is_stuck = last.get("state") == "restarting" and time.monotonic() - began > TROUBLE_SECONDS
-            return not has_keeper or is_stuck or last.get("state") == "ready"
-
-        self._wait(is_decided, "The database is starting or recovering; waiting for it …")
+        is_ours = self._begin_keeping()
+        last = self._await_decision()
+        # A keeper that was just killed holds its lock until it is quite dead: then ours follows it.
+        while not is_ours and not self._has_keeper():
+            is_ours = self._begin_keeping()
+            last = self._await_decision()
         if last.get("state") != "ready" or not self._has_keeper():
             cause = last.get("detail") or f"its keeper ended without a word (is the disk of {self._home.path} full?)"
             cause = cluster.telling_line(cause).rstrip(".")
@@ -143,6 +137,21 @@ class User:
             )
         return Server(Path(last["bin_dir"]), Path(last["pgdata"]), Path(last["socket"]), passwords)
 
+    def _await_decision(self) -> dict[str, str]:
+        """What the keeper said once the server was ready, or once it was clear that it does not start."""
+        began = time.monotonic()
+        last: dict[str, str] = {}
+
+        def is_decided() -> bool:
+            has_keeper = self._has_keeper()  # asked first: what it says last is read after its end
+            last.clear()
+            last.update(self._status())
+            is_stuck = last.get("state") == "restarting" and time.monotonic() - began > TROUBLE_SECONDS
+            return not has_keeper or is_stuck or last.get("state") == "ready"
+
+        self._wait(is_decided, "The database is starting or recovering; waiting for it …")
+        return last
+
     def _status(self) -> dict[str, str]:
         try:
             status: dict[str, str] = json.loads(self._home.status.read_text(encoding="utf-8"))
@@ -150,9 +159,10 @@ class User:
             return {}
         return status
 
-    def _begin_keeping(self) -> None:
+    def _begin_keeping(self) -> bool:
+        """Whether there was no keeper, and this process started one."""
         if self._has_keeper():
-            return
+            return False
         with explained(self._home.path):
             lock = Lock(self._home.keeper_lock)
             try:
@@ -164,6 +174,7 @@ class User:
                 _spawn(plan)
             finally:
                 lock.close()
+        return True
 
     def _watch(self) -> None:
         """Brings a new keeper when ours was killed; the server is down in between."""
