@@ -25,7 +25,7 @@ from health_services.demo import region
 from health_services.errors import HealthServicesError, OperatorError
 from health_services.installation import Installation, installation
 from health_services.main import create_app
-from health_services.settings import Settings, load_settings, logs_as_text, unknown_variables
+from health_services.settings import Settings, SettingsError, load_settings, logs_as_text, unknown_variables
 from health_services.users.models import Role
 from health_services.users.repository import UserRepository
 
@@ -52,7 +52,7 @@ def main() -> None:
     """Run a command; what goes wrong becomes a sentence and exit code 1."""
     try:
         cli()
-    except (OperatorError, HealthServicesError) as error:
+    except (OperatorError, SettingsError, HealthServicesError) as error:
         raise SystemExit(_failed(str(error))) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

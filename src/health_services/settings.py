@@ -10,8 +10,6 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from health_services.errors import OperatorError
-
 PREFIX = "HEALTH_"
 MINIMUM_SECRET_BYTES = 32
 
@@ -22,6 +20,10 @@ def default_data_dir() -> Path:
     if (checkout / "pyproject.toml").is_file() and (checkout / "migrations").is_dir():
         return checkout / "var"
     return Path(platformdirs.user_data_dir("health-services"))
+
+
+class SettingsError(Exception):
+    """A setting is malformed; the message names it, for whoever runs the command."""
 
 
 class Settings(BaseSettings):
@@ -86,17 +88,17 @@ def variable(field: str) -> str:
 def load_settings() -> Settings:
     """The settings of this process's environment.
 
-    Raises OperatorError with a sentence that names each malformed variable.
+    Raises SettingsError with a sentence that names each malformed variable.
     """
     try:
         return Settings()
     except ValidationError as error:
-        raise OperatorError("\n".join(_sentence(dict(problem)) for problem in error.errors())) from None
+        raise SettingsError("\n".join(_sentence(dict(problem)) for problem in error.errors())) from None
     except Exception as error:  # a value that is not JSON, where JSON is expected
         cause = error.__cause__
         if isinstance(cause, json.JSONDecodeError):
             name = next((variable(f) for f in Settings.model_fields if f'"{f}"' in str(error)), PREFIX)
-            raise OperatorError(f"{name} must be JSON: {cause.msg}.") from None
+            raise SettingsError(f"{name} must be JSON: {cause.msg}.") from None
         raise
 
 

@@ -89,11 +89,11 @@ async def _identify(request: Request, rule: Rule, database: Database) -> Caller 
 
 
 def _bearer_token(request: Request) -> str | None:
-    header = request.headers.get("authorization")
-    if header is None:
+    headers = request.headers.getlist("authorization")
+    if not headers:
         return None
-    scheme, _, token = header.partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
+    scheme, _, token = headers[0].partition(" ")
+    if len(headers) > 1 or scheme.lower() != "bearer" or not token.strip():
         raise AuthenticationException("The Authorization header must be: Bearer <token>.")
     return token.strip()
 

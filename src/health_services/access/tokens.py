@@ -39,6 +39,7 @@ class Tokens:
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             raise AuthenticationException("The access token is not valid, or has expired.") from None
         subject = str(claims["sub"])
-        if not subject.isascii() or not subject.isdigit() or not 0 < int(subject) <= _BIGINT_MAX:
+        is_number = subject.isascii() and subject.isdigit() and len(subject) <= len(str(_BIGINT_MAX))
+        if not is_number or not 0 < int(subject) <= _BIGINT_MAX:
             raise AuthenticationException("The access token is not valid, or has expired.")
         return int(subject)

@@ -7,8 +7,8 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi import Depends, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services.api.fields import NumberInUrl
-from health_services.pagination import MAX_LIMIT, MAX_SKIP, Page
+from health_services.api.fields import LimitInUrl, SkipInUrl
+from health_services.pagination import MAX_LIMIT, Page
 
 
 def current_session(request: Request) -> AsyncSession:
@@ -23,8 +23,8 @@ def current_instant() -> datetime:
 
 
 def requested_page(
-    skip: Annotated[NumberInUrl, Query(ge=0, le=MAX_SKIP, description="rows to leave out")] = 0,
-    limit: Annotated[NumberInUrl, Query(ge=1, le=MAX_LIMIT, description="rows to answer at most")] = MAX_LIMIT,
+    skip: Annotated[SkipInUrl, Query(description="rows to leave out")] = 0,
+    limit: Annotated[LimitInUrl, Query(description="rows to answer at most")] = MAX_LIMIT,
 ) -> Page:
     """The guide's `skip` and `limit`."""
     return Page(skip, limit)

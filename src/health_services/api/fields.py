@@ -20,6 +20,8 @@ from pydantic import (
     StringConstraints,
 )
 
+from health_services.pagination import MAX_LIMIT, MAX_SKIP
+
 BIGINT_MAX = 2**63 - 1
 # Beyond these years an instant is a mistake, not an appointment.
 FIRST_YEAR, LAST_YEAR = 1900, 2199
@@ -120,8 +122,10 @@ Instant = Annotated[AwareDatetime, BeforeValidator(_instant)]
 Day = Annotated[date, BeforeValidator(_day)]
 
 Id = Annotated[int, Field(strict=True, ge=1, le=BIGINT_MAX)]
-NumberInUrl = Annotated[int, BeforeValidator(_digits)]
-IdInUrl = Annotated[NumberInUrl, Field(ge=1, le=BIGINT_MAX, examples=[1])]
+# The bounds stand before the validator: only then does the documentation call them minimum and maximum.
+IdInUrl = Annotated[int, Field(ge=1, le=BIGINT_MAX, examples=[1]), BeforeValidator(_digits)]
+SkipInUrl = Annotated[int, Field(ge=0, le=MAX_SKIP), BeforeValidator(_digits)]
+LimitInUrl = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_digits)]
 Truth = Annotated[bool, Field(strict=True)]
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from health_services.api.fields import BIGINT_MAX
 from health_services.api.problems import MEDIA_TYPE, slug
 from health_services.errors import (
     AuthenticationException,
@@ -98,7 +99,17 @@ def describe(app: FastAPI, rules: dict[str, Any]) -> dict[str, Any]:
     for operations in document["paths"].values():
         for method, operation in operations.items():
             _complete(operation, method, rules.get(operation["operationId"]))
-    return document
+    whole: dict[str, Any] = _with_whole_numbers(document)
+    return whole
+
+
+def _with_whole_numbers(part: Any) -> Any:
+    """The framework keeps bounds as floats, of which the largest id is not one."""
+    if isinstance(part, dict):
+        return {key: _with_whole_numbers(value) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_with_whole_numbers(value) for value in part]
+    return min(int(part), BIGINT_MAX) if isinstance(part, float) and part.is_integer() else part
 
 
 def _complete(operation: dict[str, Any], method: str, rule: Any) -> None:

@@ -79,7 +79,7 @@ def field_name(location: Sequence[Any]) -> str:
     for part in parts:
         if isinstance(part, int):
             name = f"{name or 'items'}[{part}]"
-        elif not re.fullmatch(r"(function|list|constrained|lax|tagged|union|SlotCreate)\b.*", str(part)):
+        elif not re.fullmatch(r"(function|list|constrained|lax|tagged|union|one slot|several slots)\b.*", str(part)):
             name = f"{name}.{part}" if name else str(part)
     return name or "body"
 

@@ -74,8 +74,8 @@ async def _ensure_role(owner: asyncpg.Connection) -> None:
     except asyncpg.InsufficientPrivilegeError:
         user = await owner.fetchval("SELECT quote_ident(session_user)")
         raise OperatorError(
-            f"The database user may not create the role {APPLICATION_ROLE}, with which requests run. Let an administrator "
-            f"of the server run: CREATE ROLE {APPLICATION_ROLE} NOLOGIN; GRANT {APPLICATION_ROLE} TO {user};"
+            f"The database user may not create the role {APPLICATION_ROLE}, with which requests run. Let an "
+            f"administrator of the server run: CREATE ROLE {APPLICATION_ROLE} NOLOGIN; GRANT {APPLICATION_ROLE} TO {user};"
         ) from None
 
 

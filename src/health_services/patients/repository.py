@@ -71,7 +71,7 @@ class PatientRepository:
 
         With `clinic_ids`, part of a name finds only patients who are known to one of these clinics.
         """
-        begins_so: Any = func.to_tsvector(_SIMPLE, User.name).op("@@")(func.to_tsquery(_SIMPLE, _words(query)))
+        begins_so: Any = func.to_tsvector(_SIMPLE, User.name).bool_op("@@")(func.to_tsquery(_SIMPLE, _words(query)))
         if clinic_ids is not None:
             begins_so = begins_so & or_(_known_to(clinic_ids), func.lower(User.name) == func.lower(query))
         exactly = or_(User.email == query.lower(), User.mobile_no == query)

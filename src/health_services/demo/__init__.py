@@ -1,0 +1,1 @@
+"""The demonstration region: believable clinics, people and appointments, none of them real."""
