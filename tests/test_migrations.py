@@ -21,13 +21,14 @@ from tests import catalogue
 from tests.servers import TestDatabase, create_database
 
 TRIGGERS = {
-    "appointments_keep_counters",
+    "00_appointments_keep_counters",
     "doctors_limit_days",
     "appointment_slots_set_local_date",
     "appointment_slots_keep_live",
     "clinics_move_zone",
 }
 FUNCTIONS = {
+    "require_read_committed()",
     "appointments_keep_counters()",
     "doctor_days_count(bigint,date,integer)",
     "doctors_limit_days()",

@@ -127,7 +127,7 @@ FORBIDDEN = [
     # the guards themselves
     ("ALTER TABLE appointments DISABLE TRIGGER ALL", RIGHTS),
     ("ALTER TABLE appointment_slots DROP CONSTRAINT ex_appointment_slots_doctor_id_period", RIGHTS),
-    ("DROP TRIGGER appointments_keep_counters ON appointments", RIGHTS),
+    ('DROP TRIGGER "00_appointments_keep_counters" ON appointments', RIGHTS),
     ("CREATE TRIGGER mine BEFORE INSERT ON appointments FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
      RIGHTS),
     ("CREATE RULE mine AS ON INSERT TO appointments DO INSTEAD NOTHING", RIGHTS),

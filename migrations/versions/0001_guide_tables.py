@@ -94,7 +94,8 @@ TABLES = (
         id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_appointment_slots PRIMARY KEY,
         doctor_id bigint NOT NULL CONSTRAINT fk_appointment_slots_doctor_id REFERENCES doctors,
         clinic_id bigint NOT NULL CONSTRAINT fk_appointment_slots_clinic_id REFERENCES clinics,
-        slot_datetime timestamptz NOT NULL,
+        slot_datetime timestamptz NOT NULL
+            CONSTRAINT ck_appointment_slots_slot_datetime CHECK (isfinite(slot_datetime)),
         duration_minutes integer NOT NULL DEFAULT 30
             CONSTRAINT ck_appointment_slots_duration_minutes CHECK (duration_minutes BETWEEN 5 AND 480),
         is_booked boolean NOT NULL GENERATED ALWAYS AS (booked_count >= capacity) STORED,

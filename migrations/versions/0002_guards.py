@@ -17,6 +17,8 @@ DECLARE
     held boolean := TG_OP <> 'INSERT' AND OLD.status <> 'cancelled';
     holds boolean := TG_OP <> 'DELETE' AND NEW.status <> 'cancelled';
     change integer := holds::integer - held::integer;
+    revives boolean := TG_OP = 'UPDATE' AND OLD.status IN ('completed', 'no_show')
+                       AND NEW.status IN ('pending', 'confirmed');
     place appointments;
     slot appointment_slots;
 BEGIN
@@ -26,16 +28,20 @@ BEGIN
         RAISE EXCEPTION 'an appointment keeps its slot, doctor, clinic and patient'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_appointments_slot_fixed';
     END IF;
-    IF change = 0 AND TG_OP <> 'INSERT' THEN
+    IF change = 0 AND TG_OP <> 'INSERT' AND NOT revives THEN
         RETURN NULL;
     END IF;
     UPDATE appointment_slots SET booked_count = booked_count + change, updated_at = now()
         WHERE id = place.slot_id RETURNING * INTO slot;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'no such slot'
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'fk_appointments_slot_id';
+    END IF;
     IF (slot.doctor_id, slot.clinic_id) IS DISTINCT FROM (place.doctor_id, place.clinic_id) AND TG_OP = 'INSERT' THEN
         RAISE EXCEPTION 'the slot belongs to another doctor or clinic'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_appointments_slot_owner';
     END IF;
-    IF change > 0 AND NOT slot.is_active THEN
+    IF (change > 0 OR revives) AND NOT slot.is_active THEN
         RAISE EXCEPTION 'the slot is not active'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_appointments_slot_active';
     END IF;
@@ -62,15 +68,31 @@ BEGIN
     END IF;
 END $$"""
 
-# The day is taken in the doctor's clinic's zone; a day that has begun counts, one that has ended does not.
+# Some guards look for rows that others have just made. A snapshot taken before would hide them, so these guards work
+# at the isolation level at which every statement sees what is committed, and refuse any other.
+READ_COMMITTED = """
+CREATE FUNCTION require_read_committed() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'this change needs the isolation level READ COMMITTED' USING ERRCODE = 'feature_not_supported';
+    END IF;
+END $$"""
+
+# A day that has begun counts, one that has ended does not: in the zone of the doctor's clinic, and of those where he
+# still has slots after a move.
 LIMIT_DAYS = """
 CREATE FUNCTION doctors_limit_days() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
+    PERFORM require_read_committed();
     UPDATE doctor_days SET max_patients = NEW.max_patients_per_day
         WHERE doctor_id = NEW.id
-          AND local_date >= (SELECT (clock_timestamp() AT TIME ZONE time_zone)::date FROM clinics
-                             WHERE id = NEW.clinic_id);
+          AND local_date >= (
+              SELECT min((clock_timestamp() AT TIME ZONE time_zone)::date) FROM clinics
+              WHERE id = NEW.clinic_id
+                 OR id IN (SELECT clinic_id FROM appointment_slots
+                           WHERE doctor_id = NEW.id AND slot_datetime > now() - interval '1 day'));
     RETURN NULL;
 EXCEPTION WHEN check_violation THEN
     RAISE EXCEPTION 'a day already holds more appointments'
@@ -113,7 +135,9 @@ BEGIN
     IF TG_OP = 'INSERT' OR NEW.time_zone = OLD.time_zone THEN
         RETURN NULL;
     END IF;
-    PERFORM FROM appointment_slots WHERE clinic_id = NEW.id AND slot_datetime > now() ORDER BY id FOR UPDATE;
+    PERFORM require_read_committed();
+    PERFORM FROM appointment_slots WHERE clinic_id = NEW.id AND slot_datetime > now() ORDER BY id
+        FOR NO KEY UPDATE;
     IF EXISTS (SELECT FROM appointment_slots
                WHERE clinic_id = NEW.id AND slot_datetime > now() AND booked_count > 0) THEN
         RAISE EXCEPTION 'the clinic has appointments to come'
@@ -125,7 +149,9 @@ BEGIN
 END $$"""
 
 TRIGGERS = (
-    """CREATE TRIGGER appointments_keep_counters
+    # Triggers fire by name, and those of foreign keys are called RI_…: this one comes before them. The slot's row is
+    # then written before it is locked for the key, and never carries several lockers at once.
+    """CREATE TRIGGER "00_appointments_keep_counters"
        AFTER INSERT OR DELETE OR UPDATE OF status, slot_id, doctor_id, clinic_id, patient_id ON appointments
        FOR EACH ROW EXECUTE FUNCTION appointments_keep_counters()""",
     """CREATE TRIGGER doctors_limit_days
@@ -209,22 +235,24 @@ RIGHTS = (
     "GRANT INSERT, UPDATE, DELETE ON idempotency_keys TO health_app",
 )
 
-FUNCTIONS = (
-    "appointments_keep_counters()", "doctor_days_count(bigint, date, integer)", "doctors_limit_days()",
-    "appointment_slots_set_local_date()", "appointment_slots_keep_live()", "clinics_move_zone()",
-    "caller_of(bigint)", "is_treating(bigint, bigint, timestamptz)", "is_known_to(bigint[], bigint)",
+# Called by triggers, and by nobody else.
+GUARDS = (
+    "require_read_committed()", "doctor_days_count(bigint, date, integer)", "appointments_keep_counters()",
+    "doctors_limit_days()", "appointment_slots_set_local_date()", "appointment_slots_keep_live()",
+    "clinics_move_zone()",
 )  # fmt: skip
+QUESTIONS = ("caller_of(bigint)", "is_treating(bigint, bigint, timestamptz)", "is_known_to(bigint[], bigint)")
 
 
 def upgrade() -> None:
     for statement in (
-        COUNT_DAY, KEEP_COUNTERS, LIMIT_DAYS, DATE_SLOT, KEEP_LIVE_SLOT, MOVE_ZONE, *TRIGGERS,
+        READ_COMMITTED, COUNT_DAY, KEEP_COUNTERS, LIMIT_DAYS, DATE_SLOT, KEEP_LIVE_SLOT, MOVE_ZONE, *TRIGGERS,
         CALLER, RELATION, KNOWN, *RIGHTS,
     ):  # fmt: skip
         op.execute(statement)
-    for function in FUNCTIONS:
+    for function in GUARDS + QUESTIONS:
         op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
-    for function in FUNCTIONS[-3:]:
+    for function in QUESTIONS:
         op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO health_app")
 
 
@@ -236,8 +264,8 @@ def downgrade() -> None:
         ("appointment_slots_keep_live", "appointment_slots"),
         ("appointment_slots_set_local_date", "appointment_slots"),
         ("doctors_limit_days", "doctors"),
-        ("appointments_keep_counters", "appointments"),
+        ('"00_appointments_keep_counters"', "appointments"),
     ):
         op.execute(f"DROP TRIGGER {trigger} ON {table}")
-    for function in reversed(FUNCTIONS):
+    for function in reversed(GUARDS + QUESTIONS):
         op.execute(f"DROP FUNCTION {function}")

@@ -10,14 +10,13 @@ from typing import Annotated, TypeVar
 
 import orjson
 import typer
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
+from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services import serving
 from health_services.api.middleware import configure_logging
-from health_services.auth.passwords import why_refused
-from health_services.auth.schemas import UserRegister
 from health_services.auth.service import create_account
 from health_services.database import backup as backups
 from health_services.database.constraints import translate
@@ -26,7 +25,6 @@ from health_services.errors import HealthServicesError, OperatorError
 from health_services.installation import Installation, installation
 from health_services.main import create_app
 from health_services.settings import Settings, SettingsError, load_settings, logs_as_text, unknown_variables
-from health_services.users.models import Role
 from health_services.users.repository import UserRepository
 
 cli = typer.Typer(
@@ -137,13 +135,7 @@ def create_admin(
     name: Annotated[str, typer.Option(help="As others see it.")] = "Administrator",
 ) -> None:
     """Make an administrator; asks for the password, or takes it from HEALTH_ADMIN_PASSWORD. Works while it serves."""
-    try:
-        request = UserRegister.model_validate(
-            {"name": name, "email": email, "password": _new_password(), "role": Role.ADMIN}
-        )
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise OperatorError(f"{problem['loc'][0]}: {problem['msg'].removeprefix('Value error, ')}.") from None
+    request = serving.administrator(email, _new_password(), name)
 
     async def work(session: AsyncSession, place: Installation) -> None:
         await create_account(session, serving.passwords_of(place.settings), request)
@@ -178,9 +170,9 @@ def activate(email: str) -> None:
 def set_password(email: str) -> None:
     """Set an account's password; asks for it, or takes it from HEALTH_ADMIN_PASSWORD."""
     password = _new_password()
-    reason = why_refused(password, email=email, name="")
-    if reason or not 8 <= len(password) <= 128:
-        raise OperatorError(f"This password {reason or 'must have 8 to 128 characters'}.")
+    reason = serving.why_unfit(password, email=email, name="")
+    if reason:
+        raise OperatorError(f"The password {reason}.")
     hashed = asyncio.run(serving.passwords_of(_settings()).hash(password))
     _change(email, password_hash=hashed)
     say(f"{email} has a new password.")
@@ -198,7 +190,7 @@ def demo(
         await place.migrate()
         database = place.database(role)
         try:
-            with Progress(transient=True) as bar:
+            with Progress(transient=True, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
                 task = bar.add_task("The region", total=None)
                 return await region.build(
                     database,

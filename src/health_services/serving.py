@@ -14,9 +14,10 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from pydantic import ValidationError
 from uvicorn.supervisors import Multiprocess
 
-from health_services.auth.passwords import Passwords
+from health_services.auth.passwords import Passwords, why_refused
 from health_services.auth.schemas import UserRegister
 from health_services.auth.service import create_account
 from health_services.errors import OperatorError
@@ -54,35 +55,65 @@ def listen(host: str, port: int) -> socket.socket:
 
 async def make_ready(place: Installation, settings: Settings, say: Say, *, migrate: bool) -> str | None:
     """Roles, schema and the first administrator; the database role that requests act as."""
+    admin = admin_of(settings)
     role = await place.prepare(say)
     if migrate:
         await place.migrate()
-    if settings.admin_email and settings.admin_password:
-        await _first_admin(place, settings, role, say)
+    if admin:
+        await _first_admin(place, settings, admin, role, say)
     return role
 
 
-async def _first_admin(place: Installation, settings: Settings, role: str | None, say: Say) -> None:
+async def _first_admin(
+    place: Installation, settings: Settings, admin: UserRegister, role: str | None, say: Say
+) -> None:
     """Make the administrator of the settings where there is none; several servers may start at once."""
-    assert settings.admin_email
-    assert settings.admin_password
     database = place.database(role)
     try:
         async with database.writing() as session, session.begin():
             if await UserRepository(session).has_admin(lock=True):
                 return
-            request = UserRegister.model_validate(
-                {
-                    "name": "Administrator",
-                    "email": settings.admin_email,
-                    "password": settings.admin_password.get_secret_value(),
-                    "role": Role.ADMIN,
-                }
-            )
-            await create_account(session, passwords_of(settings), request)
-        say(f"Made the administrator {request.email}.")
+            # Somebody may have deactivated the only administrator: that must not keep the service down.
+            if await UserRepository(session).credentials(admin.email) is not None:
+                say(f"HEALTH_ADMIN_EMAIL: {admin.email} has an account already, which is no active administrator's.")
+                return
+            await create_account(session, passwords_of(settings), admin)
+        say(f"Made the administrator {admin.email}.")
     finally:
         await database.close()
+
+
+def admin_of(settings: Settings) -> UserRegister | None:
+    """The administrator that the settings ask for; raises OperatorError with a sentence that names the variable."""
+    if not (settings.admin_email and settings.admin_password):
+        return None
+    return administrator(
+        settings.admin_email,
+        settings.admin_password.get_secret_value(),
+        called=("HEALTH_ADMIN_EMAIL", "HEALTH_ADMIN_PASSWORD"),
+    )
+
+
+def administrator(
+    email: str, password: str, name: str = "Administrator", *, called: tuple[str, str] = ("The e-mail", "The password")
+) -> UserRegister:
+    """An administrator's account to be made; raises OperatorError with a sentence that says what is unfit."""
+    reason = why_unfit(password, email=email, name=name)
+    if reason:
+        raise OperatorError(f"{called[1]} {reason}.")
+    try:
+        return UserRegister.model_validate({"name": name, "email": email, "password": password, "role": Role.ADMIN})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        what = called[0] if problem["loc"] == ("email",) else f"The {problem['loc'][0]}:"
+        raise OperatorError(f"{what} {problem['msg'].removeprefix('Value error, ')}.") from None
+
+
+def why_unfit(password: str, *, email: str, name: str) -> str | None:
+    """Why nobody should have this password; None if it is fine."""
+    if not 8 <= len(password) <= 128:
+        return "must have 8 to 128 characters"
+    return why_refused(password, email=email, name=name)
 
 
 def utc_now() -> datetime:
@@ -114,8 +145,17 @@ def serve(place: Installation, listener: socket.socket, *, workers: int, migrate
             return
         _hand_over(settings, role)
         config = _config("health_services.serving:worker_app", workers=workers)
-        say(ready)
+        listener.listen(config.backlog)  # who calls before the workers are up is not refused, but waits
+        threading.Thread(target=_when_answered, args=(listener, lambda: say(ready)), daemon=True).start()
         Multiprocess(config, sockets=[listener]).run()
+
+
+def _when_answered(listener: socket.socket, tell: Callable[[], None]) -> None:
+    """Call, as anybody could, and tell once a worker has answered."""
+    with contextlib.suppress(OSError), socket.create_connection(listener.getsockname()[:2]) as call:
+        call.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        if call.recv(1):
+            tell()
 
 
 class _Server(uvicorn.Server):

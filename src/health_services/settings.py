@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     password_time_cost: int = Field(3, ge=2, le=20, description="Argon2id passes (OWASP floor 2)")
     password_parallelism: int = Field(1, ge=1, le=8, description="Argon2id lanes")
     database_pool_size: int = Field(16, ge=1, le=500, description="connections per server process")
-    database_pool_timeout: float = Field(5, gt=0, le=60, description="seconds to wait for a connection before 503")
+    database_pool_timeout: float = Field(10, gt=0, le=60, description="seconds to wait for a connection before 503")
     statement_timeout_ms: int = Field(10_000, ge=100, le=600_000, description="longest statement of a request")
     lock_timeout_ms: int = Field(5_000, ge=100, le=600_000, description="longest wait for a lock in a request")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
@@ -65,9 +65,17 @@ class Settings(BaseSettings):
     @field_validator("database_url", "migration_database_url")
     @classmethod
     def _postgresql(cls, url: SecretStr | None) -> SecretStr | None:
-        scheme = url.get_secret_value().partition("://")[0] if url else "postgresql"
+        scheme = url.get_secret_value().partition("://")[0] if url is not None else "postgresql"
         if scheme not in {"postgresql", "postgres", "postgresql+asyncpg"}:
             raise ValueError("must be a postgresql:// URL")
+        return url
+
+    @field_validator("public_url")
+    @classmethod
+    def _base(cls, url: str | None) -> str | None:
+        scheme, _, rest = (url or "http://localhost").partition("://")
+        if scheme not in {"http", "https"} or not rest or any(c in rest for c in "?# "):
+            raise ValueError("must be a URL such as https://health.example.org")
         return url
 
     @field_validator("cors_origins")
@@ -106,7 +114,8 @@ def _sentence(problem: dict[str, object]) -> str:
     location = problem["loc"]
     name = str(location[0]) if isinstance(location, tuple) and location else ""
     field = name if name in Settings.model_fields else name.removeprefix(PREFIX).lower()
-    return f"{variable(field) if name != 'DATABASE_URL' else name}: {problem['msg']}."
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{variable(field) if name != 'DATABASE_URL' else name}: {message}."
 
 
 def unknown_variables() -> list[str]:

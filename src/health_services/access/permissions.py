@@ -22,11 +22,16 @@ class Token(Enum):
 
 @dataclass(frozen=True)
 class Rule:
-    """Which roles may pass; with `is_directory` the answer is public and may be cached."""
+    """Which roles may pass.
+
+    `is_directory`: the answer is public and may be cached. `is_question`: a POST that changes nothing, and is asked anew
+    each time.
+    """
 
     roles: frozenset[Role]
     token: Token = Token.REQUIRED
     is_directory: bool = False
+    is_question: bool = False
     takes_token_in_query: bool = False
 
 
@@ -54,7 +59,7 @@ PERMISSIONS: dict[str, Rule] = {
     "slots:write": _only(D, S, A),
     "slots:delete": _only(S, A),
     "patients:create": _only(D, S, A),
-    "patients:search": _only(S, A),
+    "patients:search": Rule(frozenset({S, A}), is_question=True),
     "patients:read": _only(P, D, S, A),
     "patients:write": _only(P, D, S, A),
     "patients:appointments": _only(P, D, S, A),

@@ -60,6 +60,8 @@ class GuardedRoute(APIRoute):
                 if request.method == "GET":
                     return await _read(request, carry_out, rule, database)
                 await request.require_json()
+                if rule.is_question:
+                    return await _read(request, carry_out, rule, database)
                 return await _write(request, carry_out, database)
             except (DBAPIError, PoolTimeoutError, OSError) as error:
                 refusal = translate(error)

@@ -18,10 +18,8 @@ from health_services.errors import HealthServicesError
 log = structlog.get_logger("health_services.http")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
-# Values of these query parameters are about things; those of any other could be a token or a person's.
-_LOGGED_PARAMETERS = frozenset(
-    {"skip", "limit", "doctor_id", "clinic_id", "date_from", "date_to", "status", "specialty", "city"}
-)
+# Values of these query parameters are numbers and dates; those of any other could be a token or a person's.
+_LOGGED_PARAMETERS = frozenset({"skip", "limit", "doctor_id", "clinic_id", "date_from", "date_to"})
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),

@@ -120,7 +120,7 @@ def _complete(operation: dict[str, Any], method: str, rule: Any) -> None:
     if rule is not None and rule.token.value == "required":
         operation["security"] = [{"accessToken": []}]
         more += [AuthenticationException, AuthorizationException]
-        if method == "post":
+        if method == "post" and not rule.is_question:
             more += [RequestInProgressException, IdempotencyKeyReusedException]
             operation.setdefault("parameters", []).append(_IDEMPOTENCY_KEY)
     elif rule is not None and rule.token.value == "welcome":

@@ -37,6 +37,8 @@ class AppointmentSlot(Record):
             *("clinic_id", "slot_datetime", "id"),
             postgresql_where=text("is_active"),
         ),
+        # an infinite period is empty, and would overlap nothing
+        CheckConstraint("isfinite(slot_datetime)", name="slot_datetime"),
         CheckConstraint("duration_minutes BETWEEN 5 AND 480", name="duration_minutes"),
         CheckConstraint("capacity BETWEEN 1 AND 1000", name="capacity"),
         CheckConstraint("booked_count BETWEEN 0 AND capacity", name="booked_count"),

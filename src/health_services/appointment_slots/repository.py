@@ -20,6 +20,12 @@ _COLUMNS = (
     Slot.created_at, Slot.updated_at,
 )  # fmt: skip
 
+# In the order of the locks, so that two lists of slots cannot wait for each other.
+_TAKE_TURN = text(
+    """SELECT pg_advisory_xact_lock(1, turn)
+       FROM (SELECT DISTINCT hashint8(doctor) AS turn FROM unnest(:doctors) AS doctor ORDER BY turn) AS turns"""
+).bindparams(bindparam("doctors", type_=ARRAY(BigInteger)))
+
 # The overlap in the words of the exclusion constraint, so that its index finds it.
 _OVERLAPPING = text(
     """SELECT n.place FROM unnest(:doctors, :starts, :minutes) WITH ORDINALITY AS n (doctor_id, at, minutes, place)
@@ -53,17 +59,20 @@ class AppointmentSlotRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def lock_doctors(self, doctor_ids: set[int]) -> dict[int, AnyRow]:
-        """`clinic_id`, `is_active` and `clinic_is_active` of these doctors, locked in the order of their ids.
+    async def wait_for_turn(self, doctor_ids: set[int]) -> None:
+        """Let only one transaction at a time make slots for a doctor.
 
-        Whoever makes slots for the same doctor waits here, not in a deadlock at the exclusion constraint.
+        At the exclusion constraint alone, writers that overlap end in deadlocks. A lock on the doctor's row would
+        stand in the way of bookings, which take it for the first appointment of a day.
         """
+        await self._session.execute(_TAKE_TURN, {"doctors": sorted(doctor_ids)})
+
+    async def doctors(self, doctor_ids: set[int]) -> dict[int, AnyRow]:
+        """`clinic_id`, `is_active` and `clinic_is_active` of these doctors, by id."""
         query = (
             select(Doctor.id, Doctor.clinic_id, Doctor.is_active, Clinic.is_active.label("clinic_is_active"))
             .join(Clinic, Clinic.id == Doctor.clinic_id)
             .where(Doctor.id.in_(doctor_ids))
-            .order_by(Doctor.id)
-            .with_for_update(key_share=True, of=Doctor)
         )
         return {row.id: row for row in await self._session.execute(query)}
 

@@ -50,7 +50,9 @@ async def _create(
     session: AsyncSession, caller: Caller, slots: list[SlotCreate], now: datetime, name: Naming
 ) -> Sequence[AnyRow]:
     repository = AppointmentSlotRepository(session)
-    doctors = await repository.lock_doctors({slot.doctor_id for slot in slots})
+    doctor_ids = {slot.doctor_id for slot in slots}
+    await repository.wait_for_turn(doctor_ids)
+    doctors = await repository.doctors(doctor_ids)
     clinics = await repository.existing_clinics({slot.clinic_id for slot in slots})
     _refuse(_unknown(slots, doctors, clinics, name), ResourceNotFoundException)
     _refuse(_forbidden(slots, caller, name), AuthorizationException)

@@ -55,6 +55,8 @@ REFUSALS: dict[str, Callable[[], HealthServicesError]] = {
 
 # Two writers met, and PostgreSQL sent one of them away unheard: serialization failure, deadlock.
 _TRY_AGAIN = {"40001", "40P01"}
+# What PostgreSQL says (as an internal error, XX000) when a row's lockers change under a writer's hands.
+_MULTIXACT = "multixact has more than one updating member"
 # Classes of SQLSTATE that say «not now»: connection, resources, operator intervention, system error, lock and
 # statement timeouts; and read-only, as a standby answers during a failover.
 _NOT_NOW = ("08", "53", "57", "58", "55P03", "25006")
@@ -68,7 +70,7 @@ def _of_driver(error: DBAPIError) -> tuple[str, str]:
 
 def is_worth_retrying(error: DBAPIError) -> bool:
     """Whether the same transaction, run again, may well succeed."""
-    return _of_driver(error)[0] in _TRY_AGAIN
+    return _of_driver(error)[0] in _TRY_AGAIN or _MULTIXACT in str(error.orig)
 
 
 def translate(error: Exception) -> HealthServicesError | None:

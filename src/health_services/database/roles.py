@@ -6,14 +6,17 @@ from health_services.database.engine import APPLICATION_ROLE, driver_url
 from health_services.errors import OperatorError
 
 MINIMUM_VERSION = 150_000
+# Any number will do, as long as everybody who starts takes the same.
+_PREPARATION_LOCK = 4_231_989_772_014_888
 
 
 async def _connect(url: str) -> asyncpg.Connection:
     try:
         return await asyncpg.connect(driver_url(url), timeout=10)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+        cause = str(error) or "it does not answer"
         raise OperatorError(
-            f"The database cannot be reached: {error}. Check that it runs and that DATABASE_URL is right."
+            f"The database cannot be reached: {cause}. Check that it runs and that DATABASE_URL is right."
         ) from None
 
 
@@ -30,6 +33,8 @@ async def prepare(owner_url: str, application_url: str) -> None:
     owner = await _connect(owner_url)
     try:
         await _check_version(owner)
+        # Two starts at once would both find the extension missing, and the slower one would fail.
+        await owner.fetchval("SELECT pg_advisory_lock($1)", _PREPARATION_LOCK)
         await _ensure_extension(owner)
         await _ensure_role(owner)
         await _ensure_member(owner, login)
@@ -69,13 +74,14 @@ async def _ensure_role(owner: asyncpg.Connection) -> None:
         return
     try:
         await owner.execute(f"CREATE ROLE {APPLICATION_ROLE} NOLOGIN")
-    except asyncpg.DuplicateObjectError:
-        return
+    except (asyncpg.DuplicateObjectError, asyncpg.UniqueViolationError):
+        return  # made at this moment, from another database of the server
     except asyncpg.InsufficientPrivilegeError:
         user = await owner.fetchval("SELECT quote_ident(session_user)")
         raise OperatorError(
-            f"The database user may not create the role {APPLICATION_ROLE}, with which requests run. Let an "
-            f"administrator of the server run: CREATE ROLE {APPLICATION_ROLE} NOLOGIN; GRANT {APPLICATION_ROLE} TO {user};"
+            f"The database user may not create the role {APPLICATION_ROLE}, with which requests run. "
+            f"Let an administrator of the server run: "
+            f"CREATE ROLE {APPLICATION_ROLE} NOLOGIN; GRANT {APPLICATION_ROLE} TO {user};"
         ) from None
 
 

@@ -1,0 +1,86 @@
+"""Everybody who can stand before one and the same door, and a fingerprint of the database."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from tests.factories import Person, World
+
+_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"
+
+
+@dataclass(frozen=True)
+class Cast:
+    """One appointment at one clinic, those concerned, those who are not, and the ids that stand in paths."""
+
+    patient: Person
+    other_patient: Person
+    doctor: Person
+    other_doctor: Person
+    staff: Person
+    other_staff: Person
+    admin: Person
+    new_doctor: Person
+    new_staff: Person
+    free_slot: int
+    ids: dict[str, int] = field(default_factory=dict)
+
+    def caller(self, column: str) -> Person | None:
+        """Who calls in this column of the table; None is nobody."""
+        return {
+            "anonymous": None,
+            "patient concerned": self.patient,
+            "other patient": self.other_patient,
+            "doctor concerned": self.doctor,
+            "other doctor": self.other_doctor,
+            "staff of the clinic": self.staff,
+            "staff of another clinic": self.other_staff,
+            "administrator": self.admin,
+        }[column]
+
+
+async def make_cast(world: World, **of_appointment: Any) -> Cast:
+    """A new region around one appointment, live unless the test says otherwise.
+
+    The others are no strangers to appointments: the other doctor sees the other patient, at the same clinic.
+    """
+    doctor = await world.doctor()
+    other_doctor = await world.doctor(doctor.clinic_id)
+    patient, other_patient = await world.patient(), await world.patient()
+    staff, other_staff = await world.staff(doctor.clinic_id), await world.staff()
+    slot = await world.slot(doctor)
+    appointment = await world.appointment(patient, doctor, slot, **of_appointment)
+    await world.appointment(other_patient, other_doctor)
+    ids = {
+        "patient_id": patient.patient_id,
+        "doctor_id": doctor.doctor_id,
+        "clinic_id": doctor.clinic_id,
+        "user_id": staff.user_id,
+        "slot_id": slot,
+        "appointment_id": appointment,
+    }
+    return Cast(
+        patient=patient,
+        other_patient=other_patient,
+        doctor=doctor,
+        other_doctor=other_doctor,
+        staff=staff,
+        other_staff=other_staff,
+        admin=await world.admin(),
+        new_doctor=await world.user("doctor"),
+        new_staff=await world.user("staff"),
+        free_slot=await world.slot(doctor),
+        ids=ids,
+    )
+
+
+async def fingerprint(owner: asyncpg.Connection) -> dict[str, str]:
+    """A digest of every row of every table."""
+    tables = [row["tablename"] for row in await owner.fetch(_TABLES)]
+    digests = " UNION ALL ".join(
+        f"SELECT '{table}' AS name, md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) AS digest"
+        f' FROM "{table}" AS t'
+        for table in tables
+    )
+    return {row["name"]: row["digest"] for row in await owner.fetch(digests)}
