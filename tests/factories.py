@@ -58,6 +58,19 @@ class World:
         patient_id = await self._insert("patients", user_id=person.user_id, **values)
         return Person(person.user_id, person.email, person.headers, patient_id=patient_id)
 
+    async def patients(self, count: int) -> list[Person]:
+        """So many patients, in one statement."""
+        rows = await self.owner.fetch(
+            """WITH accounts AS (
+                   INSERT INTO users (name, email, password_hash)
+                   SELECT 'Person ' || n, 'one-of-many-' || n || '@example.org', '!' FROM unnest($1::int[]) AS n
+                   RETURNING id, email)
+               , records AS (INSERT INTO patients (user_id) SELECT id FROM accounts RETURNING id, user_id)
+               SELECT a.id, a.email, r.id AS patient_id FROM accounts a JOIN records r ON r.user_id = a.id""",
+            [next(_numbers) for _ in range(count)],
+        )
+        return [Person(row["id"], row["email"], self.headers(row["id"]), patient_id=row["patient_id"]) for row in rows]
+
     async def clinic(self, time_zone: str = "UTC", **values: Any) -> int:
         """A clinic's id."""
         return await self._insert("clinics", **{"name": f"Clinic {next(_numbers)}", "time_zone": time_zone, **values})

@@ -24,8 +24,8 @@ class Token(Enum):
 class Rule:
     """Which roles may pass.
 
-    `is_directory`: the answer is public and may be cached. `is_question`: a POST that changes nothing, and is asked anew
-    each time.
+    `is_directory`: the answer is public and may be cached. `is_question`: a POST that changes nothing, asked anew each
+    time.
     """
 
     roles: frozenset[Role]

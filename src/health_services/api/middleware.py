@@ -20,6 +20,7 @@ log = structlog.get_logger("health_services.http")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 # Values of these query parameters are numbers and dates; those of any other could be a token or a person's.
 _LOGGED_PARAMETERS = frozenset({"skip", "limit", "doctor_id", "clinic_id", "date_from", "date_to"})
+_PLAIN = re.compile(r"[\d:.+TZ-]{1,40}", re.ASCII)
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -112,7 +113,7 @@ def _safe_path(scope: Scope) -> str:
 
 def _safe_query(query: bytes) -> str:
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)[:20]
-    return "&".join(f"{k}={v[:60]}" if k in _LOGGED_PARAMETERS else _redacted(k) for k, v in pairs)
+    return "&".join(f"{k}={v}" if k in _LOGGED_PARAMETERS and _PLAIN.fullmatch(v) else _redacted(k) for k, v in pairs)
 
 
 def _redacted(name: str) -> str:

@@ -38,7 +38,8 @@ class Passwords:
     async def check(self, password: str, stored: str | None) -> tuple[bool, str | None]:
         """Whether the password is right, and a new hash if its cost has changed.
 
-        Without a stored hash (or with one that is none) the same work is done for nothing, so that timing tells no one who exists.
+        Without a stored hash (or with one that is none) the same work is done for nothing, so that timing tells no one
+        who exists.
         """
         if stored is None or not stored.startswith("$argon2"):
             if self._nobody is None:
