@@ -21,6 +21,10 @@ from tests.servers import TestDatabase, create_database, shared_cluster
 TABLES = (
     "idempotency_keys, appointments, appointment_slots, doctor_days, doctors, patients, clinic_staff, clinics, users"
 )
+# Far cheaper than TRUNCATE, which makes a new file for each table and index.
+EMPTY = "SET synchronous_commit = off;" + ";".join(f"DELETE FROM {table}" for table in TABLES.split(", "))
+RESTART = """SELECT setval(pg_get_serial_sequence(table_name, 'id'), 1, false) FROM information_schema.columns
+    WHERE table_schema = 'public' AND column_name = 'id' AND is_identity = 'YES'"""
 
 
 # Test processes of one run find the common data directory here; pytest's own is closed to the database's user.
@@ -80,7 +84,8 @@ async def owner(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
     """The owner's connection to an empty database; afterwards every invariant of the booking must hold."""
     connection = await asyncpg.connect(database.owner_url)
     try:
-        await connection.execute(f"TRUNCATE {TABLES} RESTART IDENTITY")
+        await connection.execute(EMPTY)
+        await connection.execute(RESTART)
         yield connection
         for name, query in INVARIANTS.items():
             assert await connection.fetch(query) == [], f"broken: {name}"

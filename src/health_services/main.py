@@ -32,7 +32,6 @@ from health_services.database.engine import Database
 from health_services.settings import Settings, load_settings, logs_as_text
 
 API_PREFIX = "/api/v1"
-MAX_BODY_BYTES = 1 << 20
 PURGE_SECONDS = 3600
 
 # In the guide's order; it is also the order of the documentation.
@@ -74,7 +73,6 @@ def create_app(settings: Settings | None = None, *, role: str | None = None) -> 
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        max_body_size=MAX_BODY_BYTES,
         generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
     )

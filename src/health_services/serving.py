@@ -30,6 +30,7 @@ from health_services.users.repository import UserRepository
 # How a worker process learns the role; not a setting, since an operator never chooses it.
 _ROLE_VARIABLE = "_HEALTH_SERVICES_DATABASE_ROLE"
 STOP_SECONDS = 10
+HUNG_SECONDS = 30
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -183,6 +184,8 @@ def _config(app: FastAPI | str, workers: int = 1) -> uvicorn.Config:
         proxy_headers=False,
         ws="none",
         timeout_graceful_shutdown=STOP_SECONDS,
+        # The default of 5 s kills workers that are still importing, again and again, on a machine that is busy.
+        timeout_worker_healthcheck=HUNG_SECONDS,
     )
 
 

@@ -36,7 +36,7 @@ from health_services.errors import (
 )
 
 ATTEMPTS = 4
-_IDEMPOTENCY_KEY = re.compile(r'"([ !#-~]{1,255})"|([ -~]{1,255})')
+_IDEMPOTENCY_KEY = re.compile(r'"([ !#-~]{1,255})"|([ !#-~][ -~]{0,254})')
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -62,7 +62,7 @@ class GuardedRoute(APIRoute):
                 await request.require_json()
                 if rule.is_question:
                     return await _read(request, carry_out, rule, database)
-                return await _write(request, carry_out, database)
+                return await _write(request, carry_out, rule, database)
             except (DBAPIError, PoolTimeoutError, OSError) as error:
                 refusal = translate(error)
                 if refusal is None:
@@ -114,7 +114,8 @@ async def _read(request: Request, carry_out: Handler, rule: Rule, database: Data
         response = await carry_out(request)
     if not rule.is_directory or response.status_code != 200:
         return response
-    etag = f'W/"{hashlib.blake2b(response.body, digest_size=16).hexdigest()}"'
+    seen = bytes(response.body) + response.headers.get("link", "").encode()
+    etag = f'W/"{hashlib.blake2b(seen, digest_size=16).hexdigest()}"'
     headers = {"ETag": etag, "Cache-Control": "public, no-cache"}
     asked_for = {tag.strip() for tag in request.headers.get("if-none-match", "").split(",")}
     if asked_for & {etag, etag.removeprefix("W/"), "*"}:
@@ -123,8 +124,8 @@ async def _read(request: Request, carry_out: Handler, rule: Rule, database: Data
     return response
 
 
-async def _write(request: Request, carry_out: Handler, database: Database) -> Response:
-    attempt = await _idempotent_attempt(request)
+async def _write(request: Request, carry_out: Handler, rule: Rule, database: Database) -> Response:
+    attempt = await _idempotent_attempt(request) if rule.token is Token.REQUIRED else None
     for tried in range(1, ATTEMPTS + 1):
         if tried > 1:
             await asyncio.sleep(random.uniform(0.005, 0.02) * 2**tried)  # noqa: S311 - jitter, not a secret

@@ -68,12 +68,15 @@ def _several_lines(value: str) -> str:
 
 
 def _none_if_blank(value: Any) -> Any:
-    return None if isinstance(value, str) and not value.strip() else value
+    is_blank = isinstance(value, str) and not value.strip() and not any(_is_control(c, "\t\n\r") for c in value)
+    return None if is_blank else value
 
 
 def _email(value: str) -> str:
     try:
-        parsed = validate_email(value.strip(), allow_smtputf8=False, check_deliverability=False, test_environment=True)
+        parsed = validate_email(
+            value.strip(), allow_smtputf8=False, check_deliverability=False, strict=True, test_environment=True
+        )
     except EmailNotValidError:
         raise ValueError("is not a valid e-mail address") from None
     return (parsed.ascii_email or parsed.normalized).lower()

@@ -5,7 +5,9 @@ from typing import Any
 
 from fastapi import Request
 
-from health_services.errors import UnsupportedMediaTypeException, ValidationException
+from health_services.errors import PayloadTooLargeException, UnsupportedMediaTypeException, ValidationException
+
+MAX_BODY_BYTES = 1 << 20
 
 
 class StrictRequest(Request):
@@ -16,6 +18,20 @@ class StrictRequest(Request):
         if not hasattr(self, "_json"):
             self._json = parse(await self.body())
         return self._json
+
+    async def body(self) -> bytes:
+        """The whole body; raises PayloadTooLargeException instead of reading more than MAX_BODY_BYTES."""
+        if not hasattr(self, "_body"):
+            declared = self.headers.get("content-length", "")
+            if declared.isdecimal() and int(declared[:20]) > MAX_BODY_BYTES:
+                raise PayloadTooLargeException
+            body = bytearray()
+            async for chunk in self.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise PayloadTooLargeException
+            self._body = bytes(body)
+        return self._body
 
     async def require_json(self) -> None:
         """Refuse a body that does not say it is JSON; raises UnsupportedMediaTypeException."""

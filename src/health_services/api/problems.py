@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 from health_services.errors import (
     FieldError,
     HealthServicesError,
-    PayloadTooLargeException,
     ResourceNotFoundException,
     UnavailableException,
     ValidationException,
@@ -56,10 +55,10 @@ def of_error(error: HealthServicesError) -> Response:
 
 def of_http(error: HTTPException, allowed: Sequence[str] = ()) -> Response:
     """The answer to what the framework refuses before any of our code runs."""
+    if isinstance(error.__cause__, HealthServicesError):  # the framework wraps what reading the body raises
+        return of_error(error.__cause__)
     if error.status_code == HTTPStatus.NOT_FOUND:
         return of_error(ResourceNotFoundException())
-    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return of_error(PayloadTooLargeException())
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         response = problem(405, "METHOD_NOT_ALLOWED", "Method not allowed", "This address does not take this method.")
         response.headers["Allow"] = ", ".join(allowed)
@@ -86,7 +85,7 @@ def field_name(location: Sequence[Any]) -> str:
 def of_validation(error: RequestValidationError) -> Response:
     """400 with every wrong field; never with the value that was sent."""
     found = {(field_name(e["loc"]), _message(dict(e))): None for e in error.errors()}
-    errors = [FieldError(field, message) for field, message in found]
+    errors = [FieldError(field[:100], message) for field, message in list(found)[:100]]
     detail = "; ".join(f"{e.field}: {e.message}" for e in errors[:5])
     return of_error(ValidationException(detail, errors=errors))
 

@@ -35,7 +35,11 @@ def make_engine(
     dsn = driver_url(url)
 
     async def connect() -> Any:
-        return await asyncpg.connect(dsn, server_settings=settings, timeout=5)
+        try:
+            return await asyncpg.connect(dsn, server_settings=settings, timeout=5)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            # SQLAlchemy passes on what this raises as it is: starting up, shutting down, no connection left.
+            raise ConnectionError(f"The database lets nobody in ({type(error).__name__}).") from error
 
     return create_async_engine("postgresql+asyncpg://", async_creator=connect, **options)
 

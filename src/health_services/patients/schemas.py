@@ -23,7 +23,9 @@ from health_services.patients.models import BloodGroup, Sex
 
 Language = Annotated[
     str,
-    StringConstraints(strict=True, max_length=35, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$"),
+    StringConstraints(
+        strict=True, strip_whitespace=True, max_length=35, pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$"
+    ),
     Field(description="BCP 47, such as en or pt-BR"),
 ]
 
@@ -34,7 +36,7 @@ class _Record(RequestShape):
     allergies: Annotated[Text2000 | None, Blank] = None
     emergency_contact: Annotated[Line200 | None, Blank] = None
     sex: Sex | None = None
-    preferred_language: Language | None = None
+    preferred_language: Annotated[Language | None, Blank] = None
 
 
 class PatientUpdate(_Record):

@@ -92,7 +92,7 @@ def _check_own(caller: Caller, request: PatientCreate) -> None:
 
 
 def _check_birth(born: date | None, now: datetime) -> None:
-    if born is not None and not (now - _OLDEST).date() <= born <= now.date():
+    if born is not None and not (now - _OLDEST).date() <= born < now.date():
         raise ValidationException.of("date_of_birth", "must lie in the past, within 130 years")
 
 
