@@ -10,7 +10,8 @@ from tests.servers import TestDatabase
 
 # The guide's columns, table by table.
 GUIDE = {
-    "users": "id name email password_hash role is_verified is_active created_at updated_at last_login mobile_no address",
+    "users": "id name email password_hash role is_verified is_active created_at updated_at last_login mobile_no"
+    " address",
     "patients": "id user_id date_of_birth blood_group allergies emergency_contact is_active created_at updated_at",
     "doctors": "id user_id clinic_id specialty license_number qualifications experience_years max_patients_per_day"
     " is_active created_at updated_at",
@@ -36,7 +37,9 @@ GUIDE_INDEXES = {
 
 
 async def test_the_guides_tables_and_columns_are_there(owner: asyncpg.Connection):
-    rows = await owner.fetch("SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'")
+    rows = await owner.fetch(
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"
+    )
     columns = {(row["table_name"], row["column_name"]) for row in rows}
     assert {(table, name) for table, names in GUIDE.items() for name in names.split()} <= columns
 
@@ -88,30 +91,30 @@ FORBIDDEN = [
     ("UPDATE appointment_slots SET booked_count = 0", RIGHTS),
     ("UPDATE appointment_slots SET capacity = 1000", RIGHTS),
     ("UPDATE appointments SET slot_id = (SELECT max(id) FROM appointment_slots)", RIGHTS),
-    ("INSERT INTO appointment_slots (doctor_id, clinic_id, slot_datetime, booked_count)"
-     " SELECT doctor_id, clinic_id, slot_datetime + interval '9 days', 1 FROM appointment_slots LIMIT 1", RIGHTS),
+    (("INSERT INTO appointment_slots (doctor_id, clinic_id, slot_datetime, booked_count)"
+      " SELECT doctor_id, clinic_id, slot_datetime + interval '9 days', 1 FROM appointment_slots LIMIT 1"), RIGHTS),
     ("DELETE FROM appointments", RIGHTS),
     ("DELETE FROM appointment_slots", RIGHTS),
     ("TRUNCATE appointments", RIGHTS),
     ("TRUNCATE appointment_slots CASCADE", RIGHTS),
     ("MERGE INTO appointment_slots s USING (SELECT 1) AS one ON true WHEN MATCHED THEN UPDATE SET booked_count = 0",
      RIGHTS),
-    ("INSERT INTO appointments (patient_id, doctor_id, clinic_id, slot_id)"
-     " SELECT (SELECT max(id) FROM patients), doctor_id, clinic_id, slot_id FROM appointments LIMIT 1", CHECK),
+    (("INSERT INTO appointments (patient_id, doctor_id, clinic_id, slot_id)"
+      " SELECT (SELECT max(id) FROM patients), doctor_id, clinic_id, slot_id FROM appointments LIMIT 1"), CHECK),
     # 2: what follows from it
     ("UPDATE appointment_slots SET is_booked = true", GENERATED),
-    ("INSERT INTO appointment_slots (doctor_id, clinic_id, slot_datetime, is_booked)"
-     " SELECT doctor_id, clinic_id, slot_datetime + interval '9 days', true FROM appointment_slots LIMIT 1", GENERATED),
+    (("INSERT INTO appointment_slots (doctor_id, clinic_id, slot_datetime, is_booked)"
+      " SELECT doctor_id, clinic_id, slot_datetime + interval '9 days', true FROM appointment_slots LIMIT 1"), GENERATED),
     # 3: one live appointment for each patient and slot
     ("UPDATE appointments SET patient_id = 1", RIGHTS),
-    ("INSERT INTO appointments (patient_id, doctor_id, clinic_id, slot_id)"
-     " SELECT patient_id, doctor_id, clinic_id, slot_id FROM appointments LIMIT 1", UNIQUE),
+    (("INSERT INTO appointments (patient_id, doctor_id, clinic_id, slot_id)"
+      " SELECT patient_id, doctor_id, clinic_id, slot_id FROM appointments LIMIT 1"), UNIQUE),
     # 4: overlapping
     ("UPDATE appointment_slots SET slot_datetime = now() + interval '9 days'", RIGHTS),
     ("UPDATE appointment_slots SET duration_minutes = 480", RIGHTS),
     ("UPDATE appointment_slots SET doctor_id = 1", RIGHTS),
-    ("INSERT INTO appointment_slots (doctor_id, clinic_id, slot_datetime)"
-     " SELECT doctor_id, clinic_id, slot_datetime + interval '29 minutes' FROM appointment_slots LIMIT 1", EXCLUDED),
+    (("INSERT INTO appointment_slots (doctor_id, clinic_id, slot_datetime)"
+      " SELECT doctor_id, clinic_id, slot_datetime + interval '29 minutes' FROM appointment_slots LIMIT 1"), EXCLUDED),
     ("UPDATE appointment_slots SET is_active = true", EXCLUDED),
     # 5: the doctor's day
     ("UPDATE doctor_days SET booked_count = 0", RIGHTS),
@@ -128,7 +131,7 @@ FORBIDDEN = [
     ("ALTER TABLE appointments DISABLE TRIGGER ALL", RIGHTS),
     ("ALTER TABLE appointment_slots DROP CONSTRAINT ex_appointment_slots_doctor_id_period", RIGHTS),
     ('DROP TRIGGER "00_appointments_keep_counters" ON appointments', RIGHTS),
-    ("CREATE TRIGGER mine BEFORE INSERT ON appointments FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+    ("CREATE TRIGGER mine BEFORE INSERT ON appointments EXECUTE FUNCTION suppress_redundant_updates_trigger()",
      RIGHTS),
     ("CREATE RULE mine AS ON INSERT TO appointments DO INSTEAD NOTHING", RIGHTS),
     ("DROP FUNCTION appointments_keep_counters() CASCADE", RIGHTS),
@@ -162,9 +165,7 @@ async def busy(world: World) -> None:
 
 @pytest.mark.usefixtures("busy")
 @pytest.mark.parametrize(("statement", "sqlstate"), FORBIDDEN, ids=[s[:70] for s, _ in FORBIDDEN])
-async def test_the_applications_role_cannot_break_the_rules(
-    as_app: asyncpg.Connection, statement: str, sqlstate: str
-):
+async def test_the_applications_role_cannot_break_the_rules(as_app: asyncpg.Connection, statement: str, sqlstate: str):
     with pytest.raises(asyncpg.PostgresError) as refused:
         await as_app.execute(statement)
     assert refused.value.sqlstate == sqlstate, refused.value
