@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services import serving
 from health_services.api.middleware import configure_logging
+from health_services.auth.passwords import Passwords
 from health_services.auth.service import create_account
 from health_services.database import backup as backups
 from health_services.database.constraints import translate
@@ -138,7 +139,7 @@ def create_admin(
     request = serving.administrator(email, _new_password(), name)
 
     async def work(session: AsyncSession, place: Installation) -> None:
-        await create_account(session, serving.passwords_of(place.settings), request)
+        await create_account(session, Passwords.of(place.settings), request)
 
     _in_session(work)
     say(f"{request.email} is an administrator now.")
@@ -173,7 +174,7 @@ def set_password(email: str) -> None:
     reason = serving.why_unfit(password, email=email, name="")
     if reason:
         raise OperatorError(f"The password {reason}.")
-    hashed = asyncio.run(serving.passwords_of(_settings()).hash(password))
+    hashed = asyncio.run(Passwords.of(_settings()).hash(password))
     _change(email, password_hash=hashed)
     say(f"{email} has a new password.")
 
@@ -194,7 +195,7 @@ def demo(
                 task = bar.add_task("The region", total=None)
                 return await region.build(
                     database,
-                    serving.passwords_of(place.settings),
+                    Passwords.of(place.settings),
                     seed=seed,
                     now=serving.utc_now(),
                     force=force,

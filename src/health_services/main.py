@@ -93,11 +93,6 @@ def _wire(app: FastAPI, settings: Settings, role: str | None) -> None:
     assert settings.database_url is not None, "the launcher decides which database"
     assert settings.secret_key is not None, "the launcher decides which secret"
     tokens = Tokens(settings.secret_key.get_secret_value().encode(), timedelta(minutes=settings.access_token_minutes))
-    passwords = Passwords(
-        memory_kib=settings.password_memory_kib,
-        time_cost=settings.password_time_cost,
-        parallelism=settings.password_parallelism,
-    )
     app.state.database = Database.connect(
         settings.database_url.get_secret_value(),
         role=role,
@@ -109,7 +104,7 @@ def _wire(app: FastAPI, settings: Settings, role: str | None) -> None:
         },
     )
     app.state.tokens = tokens
-    app.state.gate = Gate(passwords, tokens)
+    app.state.gate = Gate(Passwords.of(settings), tokens)
     app.state.revisions = migrations.revisions()
     app.state.settings = settings
 

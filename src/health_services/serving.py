@@ -78,7 +78,7 @@ async def _first_admin(
             if await UserRepository(session).credentials(admin.email) is not None:
                 say(f"HEALTH_ADMIN_EMAIL: {admin.email} has an account already, which is no active administrator's.")
                 return
-            await create_account(session, passwords_of(settings), admin)
+            await create_account(session, Passwords.of(settings), admin)
         say(f"Made the administrator {admin.email}.")
     finally:
         await database.close()
@@ -122,15 +122,6 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def passwords_of(settings: Settings) -> Passwords:
-    """Password hashing at the cost that the settings name."""
-    return Passwords(
-        memory_kib=settings.password_memory_kib,
-        time_cost=settings.password_time_cost,
-        parallelism=settings.password_parallelism,
-    )
-
-
 def serve(place: Installation, listener: socket.socket, *, workers: int, migrate: bool, say: Say) -> None:
     """Serve until a signal ends it."""
     settings = serving_settings(place)
@@ -153,10 +144,14 @@ def serve(place: Installation, listener: socket.socket, *, workers: int, migrate
 
 def _when_answered(listener: socket.socket, tell: Callable[[], None]) -> None:
     """Call, as anybody could, and tell once a worker has answered."""
-    with contextlib.suppress(OSError), socket.create_connection(listener.getsockname()[:2]) as call:
-        call.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        if call.recv(1):
-            tell()
+    answer = b""
+    while not answer:
+        # A worker that dies before it answers takes the call with it; the next one is asked again.
+        with contextlib.suppress(OSError), socket.create_connection(listener.getsockname()[:2]) as call:
+            call.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            answer = call.recv(1)
+        time.sleep(0 if answer else 0.5)
+    tell()
 
 
 class _Server(uvicorn.Server):

@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
+
+from health_services.settings import Settings
 
 AT_ONCE = 2
 _NICENESS = 10
@@ -30,6 +32,15 @@ class Passwords:
         self._hash = PasswordHash((hasher,))
         self._threads = ThreadPoolExecutor(AT_ONCE, "password", initializer=_step_back)
         self._nobody: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Hashing at the cost that the settings name."""
+        return cls(
+            memory_kib=settings.password_memory_kib,
+            time_cost=settings.password_time_cost,
+            parallelism=settings.password_parallelism,
+        )
 
     async def hash(self, password: str) -> str:
         """The hash to store."""
