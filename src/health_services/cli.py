@@ -55,6 +55,8 @@ def main() -> None:
         raise SystemExit(_failed(str(error))) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None
+    except OSError as error:
+        raise SystemExit(_failed(f"{error.filename or 'The system'}: {error.strerror or error}.")) from None
     except Exception as error:
         refusal = translate(error)
         if refusal is None:

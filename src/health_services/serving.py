@@ -30,6 +30,7 @@ from health_services.users.repository import UserRepository
 # How a worker process learns the role; not a setting, since an operator never chooses it.
 _ROLE_VARIABLE = "_HEALTH_SERVICES_DATABASE_ROLE"
 STOP_SECONDS = 10
+BACKLOG = 2048
 HUNG_SECONDS = 30
 
 
@@ -45,6 +46,8 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
+        # From now on nobody else gets the address; who calls early is not refused, but waits.
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise OperatorError(
@@ -137,7 +140,6 @@ def serve(place: Installation, listener: socket.socket, *, workers: int, migrate
             return
         _hand_over(settings, role)
         config = _config("health_services.serving:worker_app", workers=workers)
-        listener.listen(config.backlog)  # who calls before the workers are up is not refused, but waits
         threading.Thread(target=_when_answered, args=(listener, lambda: say(ready)), daemon=True).start()
         Multiprocess(config, sockets=[listener]).run()
 

@@ -1,115 +1,18 @@
 import itertools
-import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-import asyncpg
 import pytest
 
 from health_services.appointments.models import AppointmentStatus
 from health_services.auth.passwords import Passwords, why_refused
-from health_services.database import embedded
-from health_services.database.engine import Database
 from health_services.demo.geography import SITES
-from health_services.demo.people import Lead
 from health_services.demo.plan import Region, draw
 from health_services.demo.region import LOGINS, DatabaseNotEmpty, Login, build
 from health_services.errors import OperatorError
-from health_services.users.models import Role
+from tests.demo.places import LEADS, NOW, Place, Places
 from tests.invariants import INVARIANTS
-from tests.servers import create_database
-
-pytestmark = pytest.mark.xdist_group("demo")
-
-# Two days before the clocks of the United States go forward.
-NOW = datetime(2027, 3, 12, 15, 10, 27, 482_000, tzinfo=UTC)
-LEADS = {Role(login.role): Lead(login.name, login.email) for login in LOGINS}
-
-# All that the region consists of, without ids, salted hashes and instants of insertion.
-CONTENT = {
-    "users": """SELECT name, email, password_hash IS NULL, role, is_verified, is_active, last_login, mobile_no, address
-                FROM users""",
-    "clinics": "SELECT name, address, phone, email, city, state, zip_code, time_zone, is_active FROM clinics",
-    "staff": """SELECT c.name, u.name
-                FROM clinic_staff JOIN clinics c ON c.id = clinic_id JOIN users u ON u.id = user_id""",
-    "doctors": """SELECT u.name, c.name, specialty, license_number, qualifications, experience_years,
-                         max_patients_per_day, d.is_active
-                  FROM doctors d JOIN users u ON u.id = user_id JOIN clinics c ON c.id = clinic_id""",
-    "patients": """SELECT u.name, date_of_birth, blood_group, allergies, emergency_contact, sex, preferred_language,
-                          p.is_active
-                   FROM patients p JOIN users u ON u.id = user_id""",
-    "slots": """SELECT license_number, c.name, slot_datetime, duration_minutes, capacity, s.is_active, booked_count,
-                       local_date
-                FROM appointment_slots s JOIN doctors d ON d.id = doctor_id JOIN clinics c ON c.id = s.clinic_id""",
-    "appointments": """SELECT u.name, license_number, slot_datetime, status, reason_for_visit, notes, cancelled_at,
-                              cancelled_reason, b.name, is_agreed, a.is_active
-                       FROM appointments a JOIN appointment_slots s ON s.id = slot_id
-                       JOIN doctors d ON d.id = a.doctor_id JOIN patients p ON p.id = patient_id
-                       JOIN users u ON u.id = p.user_id JOIN users b ON b.id = booked_by_user_id""",
-}
-
-
-@dataclass(frozen=True)
-class Place:
-    database: Database
-    owner: asyncpg.Connection
-
-    async def digests(self) -> dict[str, str]:
-        return {
-            name: await self.owner.fetchval(f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM ({query}) t")
-            for name, query in CONTENT.items()
-        }
-
-    async def sizes(self) -> dict[str, int]:
-        tables = ("users", "clinics", "clinic_staff", "doctors", "patients", "appointment_slots", "appointments")
-        return {table: await self.owner.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
-
-
-Places = Callable[[], Awaitable[Place]]
-
-
-@pytest.fixture(scope="module")
-def passwords() -> Passwords:
-    return Passwords(memory_kib=19456, time_cost=2, parallelism=1)
-
-
-@pytest.fixture(scope="module")
-async def places(cluster: embedded.Cluster) -> AsyncIterator[Places]:
-    """Makes empty, migrated databases, connected to with no more than the application's rights."""
-    opened: list[Place] = []
-
-    async def make() -> Place:
-        name = f"demo_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{len(opened)}"
-        urls = await create_database(cluster, name)
-        database = Database.connect(urls.app_url, role=None, pool_size=2, pool_timeout=5, timeouts={})
-        opened.append(Place(database, await asyncpg.connect(urls.owner_url)))
-        return opened[-1]
-
-    yield make
-    for place in opened:
-        await place.database.close()
-        await place.owner.close()
-
-
-@pytest.fixture(scope="module")
-def heard() -> list[tuple[str, int, int]]:
-    return []
-
-
-@pytest.fixture(scope="module")
-async def place(places: Places, passwords: Passwords, heard: list[tuple[str, int, int]]) -> Place:
-    """A database with the region in it."""
-    made = await places()
-    await build(made.database, passwords, seed=1, now=NOW, progress=lambda *step: heard.append(step))
-    return made
-
-
-@pytest.fixture(scope="module")
-def region() -> Region:
-    return draw(1, NOW, LEADS)
 
 
 async def test_is_as_large_as_promised(place: Place):

@@ -1,0 +1,114 @@
+"""Settings: each malformed one is refused in a sentence that names it, an unknown one is told apart."""
+
+import os
+
+import pytest
+from pydantic import SecretStr
+
+from health_services.settings import Settings, SettingsError, load_settings, unknown_variables, variable
+
+MALFORMED = {
+    "database_url": ["", "mysql://root@localhost/health", "localhost:5432", "sqlite:///health.db"],
+    "migration_database_url": ["", "http://localhost/health"],
+    "secret_key": ["", "thirty-one bytes are one too few"[:31]],
+    "cors_origins": [
+        "https://app.example.org", "[", '{"a": 1}', '"https://a.example"', '["*"]', '["app.example.org"]',
+        '["https://app.example.org/"]', '["ftp://app.example.org"]', "[1]",
+    ],
+    "public_url": ["health.example.org", "ftp://health.example.org", "https://", "https://h.example.org/?a=b"],
+    "access_token_minutes": ["0", "1441", "an hour", ""],
+    "password_memory_kib": ["19455", "1048577"],
+    "password_time_cost": ["1", "21"],
+    "password_parallelism": ["0", "9"],
+    "database_pool_size": ["0", "501", "1.5"],
+    "database_pool_timeout": ["0", "61", "nan", "inf"],
+    "statement_timeout_ms": ["99", "600001"],
+    "lock_timeout_ms": ["99", "600001"],
+    "log_level": ["verbose", "INFO", ""],
+    "log_format": ["xml"],
+}  # fmt: skip
+# Any text will do for these as far as their form goes; what they name is checked where it is used.
+TEXTS = {"data_dir", "postgres_bin", "admin_email", "admin_password"}
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch):
+    for name in os.environ:
+        if name == "DATABASE_URL" or name.upper().startswith("HEALTH_"):
+            monkeypatch.delenv(name)
+
+
+def test_every_setting_is_in_these_tables():
+    assert MALFORMED.keys() | TEXTS == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field in MALFORMED for value in MALFORMED[field]])
+def test_a_malformed_setting_is_refused_by_name(field: str, value: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(variable(field), value)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    sentence = str(refused.value)
+    assert sentence.startswith((f"{variable(field)}: ", f"{variable(field)} must be "))
+    assert sentence.endswith(".")
+    assert "Value error" not in sentence
+    assert "\n" not in sentence
+    if value and Settings.model_fields[field].annotation == SecretStr | None:
+        assert value not in sentence
+
+
+def test_each_of_several_malformed_settings_has_its_sentence(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HEALTH_LOG_LEVEL", "loud")
+    monkeypatch.setenv("HEALTH_DATABASE_POOL_SIZE", "many")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert {line.partition(":")[0] for line in str(refused.value).splitlines()} == {
+        "HEALTH_LOG_LEVEL",
+        "HEALTH_DATABASE_POOL_SIZE",
+    }
+
+
+def test_what_is_given_is_read(monkeypatch: pytest.MonkeyPatch):
+    given = {
+        "DATABASE_URL": "postgres://health@db.example.org/health",
+        "HEALTH_SECRET_KEY": "k" * 32,
+        "HEALTH_CORS_ORIGINS": '["https://app.example.org", "http://localhost:3000"]',
+        "HEALTH_PUBLIC_URL": "https://health.example.org/booking",
+        "HEALTH_DATABASE_POOL_SIZE": "500",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.database_url == SecretStr(given["DATABASE_URL"])
+    assert settings.cors_origins == ["https://app.example.org", "http://localhost:3000"]
+    assert (settings.public_url, settings.database_pool_size) == (given["HEALTH_PUBLIC_URL"], 500)
+    assert "k" * 32 not in repr(settings)
+    assert given["DATABASE_URL"] not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("HEALTH_SECRET_KEYS", "HEALTH_SECRET_KEY"),
+        ("HEALTH_CORS_ORIGIN", "HEALTH_CORS_ORIGINS"),
+        ("HEALTH_DATADIR", "HEALTH_DATA_DIR"),
+    ],
+)
+def test_an_unknown_variable_is_a_warning_with_the_nearest_name(name: str, meant: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(name, "x")
+    (warning,) = unknown_variables()
+    assert warning.startswith(f"{name} is not a setting")
+    assert warning.endswith(f"Did you mean {meant}?")
+
+
+def test_variables_of_others_and_known_ones_are_no_warning(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HEALTHCHECK_URL", "x")
+    for field in Settings.model_fields:
+        monkeypatch.setenv(variable(field), "x")
+    assert unknown_variables() == []
+    monkeypatch.setenv("HEALTH_QQQQQQQQ", "x")
+    assert unknown_variables() == ["HEALTH_QQQQQQQQ is not a setting of this version and has no effect."]
+
+
+def test_every_setting_says_what_it_is_for():
+    untold = {name for name, field in Settings.model_fields.items() if not field.description}
+    assert untold <= {"admin_password", "log_level"}
