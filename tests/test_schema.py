@@ -104,7 +104,8 @@ FORBIDDEN = [
     # 2: what follows from it
     ("UPDATE appointment_slots SET is_booked = true", GENERATED),
     (("INSERT INTO appointment_slots (doctor_id, clinic_id, slot_datetime, is_booked)"
-      " SELECT doctor_id, clinic_id, slot_datetime + interval '9 days', true FROM appointment_slots LIMIT 1"), GENERATED),
+      " SELECT doctor_id, clinic_id, slot_datetime + interval '9 days', true FROM appointment_slots LIMIT 1"),
+     GENERATED),
     # 3: one live appointment for each patient and slot
     ("UPDATE appointments SET patient_id = 1", RIGHTS),
     (("INSERT INTO appointments (patient_id, doctor_id, clinic_id, slot_id)"

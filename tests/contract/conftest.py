@@ -1,0 +1,42 @@
+"""The world that the examples of the documentation speak of: its ids are theirs."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.conftest import TABLES
+from tests.factories import World
+
+
+@dataclass(frozen=True)
+class Documented:
+    """The header of each role in a world where patient, doctor, clinic, slot and appointment 1 belong together."""
+
+    headers: dict[str, dict[str, str]]
+
+
+@pytest.fixture
+async def documented(world: World) -> Documented:
+    """User 1 is patient 1; user 2 is to become a doctor, and user 3 to join the clinic; slot 1 is free."""
+    await world.owner.execute(f"TRUNCATE {TABLES} RESTART IDENTITY")
+    patient = await world.patient()
+    applicant, newcomer = await world.user("doctor"), await world.user("staff")
+    clinic = await world.clinic()
+    doctor = await world.doctor(clinic)
+    slot, taken = await world.slot(doctor, capacity=3), await world.slot(doctor)
+    appointment = await world.appointment(patient, doctor, taken)
+    staff, admin = await world.staff(clinic), await world.admin()
+    # what belongs to nobody here
+    elsewhere = await world.doctor()
+    await world.appointment(await world.patient(), elsewhere, await world.slot(elsewhere, capacity=2))
+    assert (patient.user_id, applicant.user_id, newcomer.user_id) == (1, 2, 3)
+    assert patient.patient_id == clinic == doctor.doctor_id == slot == appointment == 1
+    return Documented(
+        {
+            "anonymous": {},
+            "patient": patient.headers,
+            "doctor": doctor.headers,
+            "staff": staff.headers,
+            "admin": admin.headers,
+        }
+    )
