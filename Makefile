@@ -22,8 +22,9 @@ help: ## list these commands
 	@touch $@
 
 .venv/.app: .venv/.uv requirements/app.txt pyproject.toml
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/app.txt
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/app.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --no-index -e .
+	$(BIN)/python -m compileall -q src
 	@touch $@
 
 .venv/.dev: .venv/.app requirements/dev.txt requirements/client.txt

@@ -21,7 +21,7 @@ INVARIANTS = {
         SELECT s.doctor_id, (s.slot_datetime AT TIME ZONE c.time_zone)::date
         FROM appointments a JOIN appointment_slots s ON s.id = a.slot_id
         JOIN clinics c ON c.id = s.clinic_id JOIN doctors d ON d.id = s.doctor_id
-        WHERE a.status <> 'cancelled' AND s.slot_datetime > now()
+        WHERE a.status <> 'cancelled' AND s.slot_datetime > now() - interval '1 day'
         GROUP BY s.doctor_id, 2, d.max_patients_per_day HAVING count(*) > d.max_patients_per_day""",
     "a doctor's day counts its appointments": """
         SELECT y.doctor_id, y.local_date FROM doctor_days y

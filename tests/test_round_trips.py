@@ -32,7 +32,7 @@ async def statements(app: FastAPI) -> AsyncIterator[list[str]]:
     def note(_: Any, __: Any, statement: str, *___: Any) -> None:
         sent.append(statement)
 
-    hooks = [("checkout", watch), ("checkin", unwatch), ("before_cursor_execute", note)]
+    hooks: list[tuple[str, Any]] = [("checkout", watch), ("checkin", unwatch), ("before_cursor_execute", note)]
     for name, hook in hooks:
         event.listen(engine, name, hook)
     yield sent
@@ -60,4 +60,4 @@ async def test_round_trips(api: httpx.AsyncClient, world: World, statements: lis
         await count("profile", "GET", "/auth/profile", headers=patient.headers)
         headers = {**patient.headers, "Idempotency-Key": f"key {slot}"}
         await count("book with a key", "POST", "/appointments/book", json=body, headers=headers)
-    assert counted == {"book": 4, "book with a key": 6, "cancel": 5, "list slots": 1, "profile": 1}
+    assert counted == {"book": 4, "book with a key": 7, "cancel": 5, "list slots": 1, "profile": 1}

@@ -89,7 +89,7 @@ async def change_schema(owner: asyncpg.Connection, variant: Variant) -> None:
         return
     if variant.trigger == "none":
         await owner.execute(
-            "DROP TRIGGER \"00_appointments_keep_counters\" ON appointments;"
+            'DROP TRIGGER "00_appointments_keep_counters" ON appointments;'
             "GRANT UPDATE (booked_count) ON appointment_slots TO health_app;"
             "GRANT INSERT, UPDATE ON doctor_days TO health_app"
         )

@@ -125,26 +125,30 @@ BEGIN
     RETURN NEW;
 END $$"""
 
-# Slots to come move to the new zone's day; those that hold a place cannot, since their day's count would be wrong.
+# Slots to come, and those of the last days, move to the new zone's day; those that hold a place cannot, since their
+# day's count would be wrong.
 # They are locked in the order of their ids before the check, so that no booking comes in between.
 MOVE_ZONE = """
 CREATE FUNCTION clinics_move_zone() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    -- a day that has begun, or begins anew in a zone up to 26 hours away, still counts
+    since timestamptz := now() - interval '3 days';
 BEGIN
     PERFORM now() AT TIME ZONE NEW.time_zone;
     IF TG_OP = 'INSERT' OR NEW.time_zone = OLD.time_zone THEN
         RETURN NULL;
     END IF;
     PERFORM require_read_committed();
-    PERFORM FROM appointment_slots WHERE clinic_id = NEW.id AND slot_datetime > now() ORDER BY id
+    PERFORM FROM appointment_slots WHERE clinic_id = NEW.id AND slot_datetime > since ORDER BY id
         FOR NO KEY UPDATE;
     IF EXISTS (SELECT FROM appointment_slots
-               WHERE clinic_id = NEW.id AND slot_datetime > now() AND booked_count > 0) THEN
+               WHERE clinic_id = NEW.id AND slot_datetime > since AND booked_count > 0) THEN
         RAISE EXCEPTION 'the clinic has appointments to come'
             USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_clinics_time_zone_in_use';
     END IF;
     UPDATE appointment_slots SET local_date = (slot_datetime AT TIME ZONE NEW.time_zone)::date
-        WHERE clinic_id = NEW.id AND slot_datetime > now();
+        WHERE clinic_id = NEW.id AND slot_datetime > since;
     RETURN NULL;
 END $$"""
 

@@ -15,8 +15,9 @@
     ├── UnsupportedMediaTypeException      415  UNSUPPORTED_MEDIA_TYPE
     └── UnavailableException               503  UNAVAILABLE
 
-The first eight leaves carry the names of the guide. A status code is a fact of the class; only `api/problems.py`
-turns an error into an answer. Messages are for the caller: no SQL, no paths, nothing about another person.
+The classes from ValidationException to EmailAlreadyRegisteredException carry the names of the guide. A status code is
+a fact of the class; only `api/problems.py` turns an error into an answer. Messages are for the caller: no SQL, no
+paths, nothing about another person.
 
 `OperatorError` stands apart: it is for whoever runs a command, never for a caller.
 """

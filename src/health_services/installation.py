@@ -3,7 +3,9 @@
 import contextlib
 import os
 import secrets
+import stat
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,8 +101,8 @@ def _generated_key(data_dir: Path) -> str:
     """The secret of this data directory, made once; only its owner can read it."""
     path = data_dir / "secret_key"
     if not path.exists():
-        fresh = path.with_name(f".secret_key.{os.getpid()}")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor, name = tempfile.mkstemp(dir=data_dir, prefix=".secret_key.")
+        fresh = Path(name)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_urlsafe(48))
             file.flush()
@@ -109,6 +111,12 @@ def _generated_key(data_dir: Path) -> str:
         with contextlib.suppress(FileExistsError):
             os.link(fresh, path)
         fresh.unlink()
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise OperatorError(
+            f"{path} must be a file of the user who runs the service, which nobody else can read (mode 0600). "
+            "If you do not know who put it there, remove it; everybody must then sign in again."
+        )
     key = path.read_text().strip()
     if len(key.encode()) < MINIMUM_SECRET_BYTES:
         raise OperatorError(f"The secret in {path} is too short; restore it, or remove it to sign everybody out.")

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -105,7 +106,7 @@ def _wire(app: FastAPI, settings: Settings, role: str | None) -> None:
     )
     app.state.tokens = tokens
     app.state.gate = Gate(Passwords.of(settings), tokens)
-    app.state.revisions = migrations.revisions()
+    app.state.is_current = partial(migrations.is_current, known=migrations.revisions())
     app.state.settings = settings
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from uvicorn.supervisors import Multiprocess
 
+from health_services.api.protocol import Protocol
 from health_services.auth.passwords import Passwords, why_refused
 from health_services.auth.schemas import UserRegister
 from health_services.auth.service import create_account
@@ -115,6 +117,8 @@ def administrator(
 
 def why_unfit(password: str, *, email: str, name: str) -> str | None:
     """Why nobody should have this password; None if it is fine."""
+    if any(unicodedata.category(character) == "Cs" for character in password):
+        return "is not valid text"
     if not 8 <= len(password) <= 128:
         return "must have 8 to 128 characters"
     return why_refused(password, email=email, name=name)
@@ -180,6 +184,7 @@ def _config(app: FastAPI | str, workers: int = 1) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         ws="none",
+        http=Protocol,
         timeout_graceful_shutdown=STOP_SECONDS,
         # The default of 5 s kills workers that are still importing, again and again, on a machine that is busy.
         timeout_worker_healthcheck=HUNG_SECONDS,

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     admin_email: str | None = Field(None, description="with admin_password: made at start if there is no administrator")
     admin_password: SecretStr | None = None
     cors_origins: list[str] = Field([], description="JSON list of the origins that browsers may call from")
-    public_url: str | None = Field(None, description="base of links; default http://localhost:<port>")
+    public_url: str | None = Field(None, description="base of links in messages, from the version on that sends them")
     access_token_minutes: int = Field(60, ge=1, le=1440, description="life of an access token")
     password_memory_kib: int = Field(65536, ge=19456, le=1048576, description="Argon2id memory (OWASP floor 19456)")
     password_time_cost: int = Field(3, ge=2, le=20, description="Argon2id passes (OWASP floor 2)")

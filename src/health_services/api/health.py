@@ -37,7 +37,6 @@ async def readyz(request: Request) -> Any:
             revision = await session.scalar(text("SELECT version_num FROM alembic_version"))
     except (DBAPIError, PoolTimeoutError, OSError):
         raise UnavailableException("The database cannot be reached.") from None
-    known: list[str] = request.app.state.revisions
-    if revision is None or (revision != known[0] and revision in known):
+    if not request.app.state.is_current(revision):
         raise UnavailableException("The database's schema is older than this version; run: health-services migrate")
     return Health()

@@ -1,6 +1,7 @@
 """Reading a JSON body with nothing left to interpretation."""
 
 import json
+import re
 from typing import Any
 
 from fastapi import Request
@@ -8,6 +9,10 @@ from fastapi import Request
 from health_services.errors import PayloadTooLargeException, UnsupportedMediaTypeException, ValidationException
 
 MAX_BODY_BYTES = 1 << 20
+# No request has nearly as many fields, and each unknown one costs an error of its own.
+MAX_MEMBERS = 24
+# Half of a surrogate pair, which no UTF-8 text can hold, but an escape can.
+_SURROGATE = re.compile(rb"\\u[dD][89abAB]|\\u[dD][c-fC-F]")
 
 
 class StrictRequest(Request):
@@ -43,6 +48,8 @@ class StrictRequest(Request):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_MEMBERS:
+        raise ValidationException.of("body", f"has an object with more than {MAX_MEMBERS} members")
     members = dict(pairs)
     if len({key.casefold() for key in members}) != len(pairs):
         raise ValidationException.of("body", "has the same key twice")
@@ -56,10 +63,13 @@ def _constant(name: str) -> Any:
 def parse(body: bytes) -> Any:
     """The value of a JSON text; raises ValidationException with the reason."""
     try:
-        return json.loads(body, object_pairs_hook=_object, parse_constant=_constant)
+        value = json.loads(body, object_pairs_hook=_object, parse_constant=_constant)
+        if _SURROGATE.search(body):
+            json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise ValidationException.of("body", f"is not valid JSON (character {error.pos})") from None
     except RecursionError:
         raise ValidationException.of("body", "is nested too deeply") from None
-    except ValueError:  # not UTF-8, or a number with thousands of digits
+    except ValueError:  # not UTF-8, half a surrogate pair, or a number with thousands of digits
         raise ValidationException.of("body", "is not valid JSON") from None
+    return value

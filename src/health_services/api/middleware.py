@@ -10,12 +10,16 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from health_services.api.problems import of_error
 from health_services.errors import HealthServicesError
 
 log = structlog.get_logger("health_services.http")
+
+# What logs call a caller who hung up before he was answered (nginx's number).
+CLIENT_CLOSED_REQUEST = 499
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 # Values of these query parameters are numbers and dates; those of any other could be a token or a person's.
@@ -42,6 +46,9 @@ class Surroundings:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        is_head = scope["method"] == "HEAD"
+        if is_head:  # RFC 9110: like GET, without the body
+            scope = {**scope, "method": "GET"}
         request_id = _request_id(scope)
         started = time.perf_counter()
         status = 0
@@ -51,10 +58,14 @@ class Surroundings:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 _add_headers(message, request_id)
+            elif is_head:
+                message = {**message, "body": b""}
             await send(message)
 
         try:
             await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            status = CLIENT_CLOSED_REQUEST
         except Exception as error:
             _log_crash(request_id, error)
             if status:

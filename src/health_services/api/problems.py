@@ -90,6 +90,23 @@ def of_validation(error: RequestValidationError) -> Response:
     return of_error(ValidationException(detail, errors=errors))
 
 
+# The usual refusals in our words; `ctx` of Pydantic's error fills in the bounds.
+_WORDS = {
+    "string_too_short": "must have {min_length} characters or more",
+    "too_short": "must have {min_length} or more",
+    "string_too_long": "must have {max_length} characters or fewer",
+    "too_long": "must have {max_length} or fewer",
+    "string_type": "must be a text",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "model_attributes_type": "must be an object",
+    "model_type": "must be an object",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+    "enum": "must be {expected}",
+}
+
+
 def _message(error: dict[str, Any]) -> str:
     kind = error["type"]
     if kind == "value_error":
@@ -98,6 +115,11 @@ def _message(error: dict[str, Any]) -> str:
         return "is required"
     if kind == "extra_forbidden":
         return "is not a known field"
+    if error.get("input", ...) is None:
+        return "must not be null"
+    words = _WORDS.get(kind)
+    if words is not None:
+        return words.format(**error.get("ctx", {}))
     message = str(error["msg"])
     return message[0].lower() + message[1:]
 

@@ -53,10 +53,6 @@ class ClinicRepository:
         )
         return (await self._session.execute(query)).all()
 
-    async def staff_member(self, clinic_id: int, user_id: int) -> ClinicStaff | None:
-        """Whether, and since when, somebody works there."""
-        return await self._session.get(ClinicStaff, (clinic_id, user_id))
-
     async def add_staff(self, clinic_id: int, user_id: int) -> ClinicStaff:
         """Let somebody work at the desk."""
         member = ClinicStaff(clinic_id=clinic_id, user_id=user_id)

@@ -8,7 +8,7 @@ from health_services.clinics.models import Clinic
 from health_services.clinics.repository import ClinicRepository
 from health_services.clinics.schemas import ClinicCreate, ClinicStaffRead, ClinicUpdate
 from health_services.database.base import AnyRow
-from health_services.errors import ConflictException, ResourceNotFoundException, ValidationException
+from health_services.errors import ResourceNotFoundException, ValidationException
 from health_services.users.models import Role
 from health_services.users.repository import UserRepository
 
@@ -50,16 +50,13 @@ async def add_staff(session: AsyncSession, clinic_id: int, user_id: int) -> Clin
 
     Raises ResourceNotFoundException, ValidationException for another role, ConflictException if it does already.
     """
-    clinics = ClinicRepository(session)
     await read(session, clinic_id)
     user = await UserRepository(session).get(user_id)
     if user is None:
         raise ResourceNotFoundException("There is no such user.")
     if user.role is not Role.STAFF:
         raise ValidationException.of("user_id", "must be a user with the role staff")
-    if await clinics.staff_member(clinic_id, user_id):
-        raise ConflictException("This user works at the clinic already.")
-    member = await clinics.add_staff(clinic_id, user_id)
+    member = await ClinicRepository(session).add_staff(clinic_id, user_id)
     return ClinicStaffRead(user_id=user_id, name=user.name, created_at=member.created_at)
 
 

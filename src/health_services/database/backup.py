@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from health_services.database.connection import libpq_environment
+from health_services.database.places import sync
 from health_services.database.processes import call
 from health_services.errors import OperatorError
 
@@ -29,6 +30,8 @@ PREAMBLE_LINES = 40
 def dump(url: str, file: Path, bin_dir: Path) -> None:
     """Writes the owner's database to `file`, mode 0600: whole and as of one instant, or not at all."""
     file = file.absolute()
+    if file.exists():
+        raise OperatorError(f"{file} exists already; name another file, or remove it first.")
     environment = libpq_environment(url)
     try:
         descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
@@ -37,11 +40,11 @@ def dump(url: str, file: Path, bin_dir: Path) -> None:
         raise OperatorError(f"The backup cannot be written to {file.parent}: {error.strerror}.") from error
     temporary = Path(name)
     try:
-        command = [bin_dir / "pg_dump", "--format=custom", "--no-password", f"--file={temporary}"]
+        command = [bin_dir / "pg_dump", "--format=custom", "--no-blobs", "--no-password", f"--file={temporary}"]
         _run(command, environment, "The backup failed, and nothing was written")
-        _sync(temporary)  # also for programs that were told not to
+        sync(temporary)  # also for programs that were told not to
         temporary.replace(file)
-        _sync(file.parent)
+        sync(file.parent)
     except OSError as error:
         raise OperatorError(f"The backup cannot be written to {file}: {error.strerror}.") from error
     finally:
@@ -160,11 +163,3 @@ def _explained(messages: str) -> str:
     if "server version mismatch" in messages:
         cause += " (set HEALTH_POSTGRES_BIN to programs of the server's version or newer)"
     return cause if cause.endswith((".", ")")) else f"{cause}."
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

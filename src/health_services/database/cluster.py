@@ -193,7 +193,7 @@ def _create(home: Home, pgdata: Path, bin_dir: Path, major: int, account: Accoun
         _checked([bin_dir / "initdb", "--sync-only", "-D", staging], account)
         passwords.write(home.passwords)
         staging.rename(pgdata)
-        _sync_directory(pgdata.parent)
+        places.sync(pgdata.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -263,11 +263,3 @@ def _command(bin_dir: Path, pgdata: Path, socket: Path) -> list[str]:
         settings["dynamic_shared_memory_type"] = "mmap"
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     return [str(bin_dir / "postgres"), "-D", str(pgdata), *options]
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -40,6 +40,7 @@ REFUSALS: dict[str, Callable[[], HealthServicesError]] = {
     "ck_appointment_slots_no_live": lambda: ConflictException(SLOT_HAS_LIVE),
     "ck_doctors_days_within_limit": lambda: ConflictException(LIMIT_BELOW_BOOKED),
     "ck_clinics_time_zone_in_use": lambda: ConflictException(ZONE_IN_USE),
+    "pk_clinic_staff": lambda: ConflictException("This user works at the clinic already."),
     "ix_patients_user_id": lambda: ConflictException("This user already has a patient record."),
     "ix_doctors_user_id": lambda: ConflictException("This user already has a doctor record."),
     "ix_doctors_license_number": lambda: ConflictException("This license number is registered already."),

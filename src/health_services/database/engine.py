@@ -28,6 +28,9 @@ def make_engine(
         "application_name": "health-services",
         "TimeZone": "UTC",
         "jit": "off",
+        # What the guards and the promise of a 201 rest on, whatever the role or the database has as its default.
+        "default_transaction_isolation": "read committed",
+        "synchronous_commit": "on",
         "statement_timeout": str(statement_timeout_ms),
         "lock_timeout": str(lock_timeout_ms),
         "idle_in_transaction_session_timeout": "60000" if statement_timeout_ms else "0",

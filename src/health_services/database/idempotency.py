@@ -23,12 +23,12 @@ from health_services.errors import (
 
 LIFETIME = timedelta(hours=24)
 
-# The advisory lock tells of a first request that is still under way: the row of an open transaction cannot be seen.
-# If that one ends between this statement's snapshot and its lock, the primary key refuses the second in the end.
+# The advisory lock tells of a first request that is still under way: the row of an open transaction cannot be seen. The
+# row is read by a statement of its own, whose snapshot is younger than the lock.
+_TAKE = text("SELECT pg_try_advisory_xact_lock(:lock)")
 _FIND = text(
-    """SELECT pg_try_advisory_xact_lock(:lock) AS is_first, k.request_hash, k.status, k.answer
-       FROM (SELECT 1) AS one LEFT JOIN idempotency_keys k
-         ON k.user_id = :user_id AND k.key_hash = :key_hash AND k.created_at > now() - CAST(:lifetime AS interval)"""
+    """SELECT request_hash, status, answer FROM idempotency_keys
+       WHERE user_id = :user_id AND key_hash = :key_hash AND created_at > now() - CAST(:lifetime AS interval)"""
 )
 _KEEP = text(
     """INSERT INTO idempotency_keys AS k (user_id, key_hash, request_hash, status, answer)
@@ -87,15 +87,11 @@ async def find(session: AsyncSession, attempt: Attempt, secret: bytes) -> Answer
     Raises RequestInProgressException, IdempotencyKeyReusedException, and ConflictException where the server's secret
     has changed since: the effect is there, its answer cannot be shown.
     """
-    values = {
-        "lock": attempt.lock,
-        "user_id": attempt.user_id,
-        "key_hash": attempt.key_hash,
-        "lifetime": LIFETIME,
-    }
-    row = (await session.execute(_FIND, values)).one()
-    if row.status is None:
-        if not row.is_first:
+    is_alone = await session.scalar(_TAKE, {"lock": attempt.lock})
+    values = {"user_id": attempt.user_id, "key_hash": attempt.key_hash, "lifetime": LIFETIME}
+    row = (await session.execute(_FIND, values)).one_or_none()
+    if row is None:
+        if not is_alone:
             raise RequestInProgressException
         return None
     if not hmac.compare_digest(row.request_hash, attempt.request_hash):

@@ -74,6 +74,12 @@ def open_home(data_dir: Path) -> Home:
                 directory.mkdir(parents=True, exist_ok=True)
                 directory.chmod(mode)
         owner = home.lstat()
+        is_open = data_dir.stat().st_mode & stat.S_IWOTH
+    if is_open:
+        raise OperatorError(
+            f"Everybody can write to {data_dir}, and could put secrets there. Choose another directory with "
+            "HEALTH_DATA_DIR, or take that right away: chmod o-w."
+        )
     if owner.st_uid != os.geteuid() or not stat.S_ISDIR(owner.st_mode):
         raise OperatorError(
             f"The embedded database in {home} belongs to the user {name_of(owner.st_uid)}. "
@@ -101,6 +107,15 @@ def name_of(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"number {uid}"
+
+
+def sync(path: Path) -> None:
+    """Lets a file or directory survive a loss of power."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -68,7 +68,10 @@ async def get_doctor(session: Session, doctor_id: IdInUrl) -> Any:
 )
 @requires("doctors:write")
 async def update_doctor(session: Session, doctor_id: IdInUrl, body: DoctorUpdate) -> Any:
-    """Administrators only. Changes what is sent; the limit cannot fall below what a day to come already holds."""
+    """Administrators only. Changes what is sent; the limit cannot fall below what a day to come already holds.
+
+    After a move to another clinic, new slots are made there; those that were made stay where they are.
+    """
     return await service.update(session, doctor_id, body)
 
 

@@ -10,6 +10,7 @@ from health_services.database.base import AnyRow
 from health_services.errors import (
     AuthorizationException,
     ConflictException,
+    FieldError,
     ResourceNotFoundException,
     ValidationException,
 )
@@ -47,7 +48,10 @@ async def update(
     if CLINICAL & changes.keys() and not (caller.is_admin or caller.is_patient(patient_id)):
         raise AuthorizationException("Staff cannot change what they cannot see: blood group and allergies.")
     if "is_active" in changes and not caller.is_admin:
-        raise AuthorizationException("Only an administrator can do this.")
+        raise AuthorizationException(
+            "is_active: only an administrator can change this.",
+            errors=[FieldError("is_active", "only an administrator can change this")],
+        )
     if changes:
         await PatientRepository(session).update(patient_id, changes)
         row = await _visible(session, caller, patient_id, now)
