@@ -233,7 +233,9 @@ def openapi() -> None:
 
 
 @cli.command()
-def backup(file: Annotated[Path, typer.Argument(help="Made anew; must not exist.")]) -> None:
+def backup(
+    file: Annotated[Path, typer.Argument(help="An older one there is replaced, once the new one is whole.")],
+) -> None:
     """Write a consistent dump of the whole database; it holds personal data, so only its owner can read it."""
     with installation(_settings(), say) as place:
         backups.dump(place.owner_url, file, place.bin_dir)

@@ -30,8 +30,6 @@ PREAMBLE_LINES = 40
 def dump(url: str, file: Path, bin_dir: Path) -> None:
     """Writes the owner's database to `file`, mode 0600: whole and as of one instant, or not at all."""
     file = file.absolute()
-    if file.exists():
-        raise OperatorError(f"{file} exists already; name another file, or remove it first.")
     environment = libpq_environment(url)
     try:
         descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.", suffix=".part")
