@@ -32,6 +32,9 @@ INVARIANTS = {
         SELECT s.id FROM appointment_slots s JOIN clinics c ON c.id = s.clinic_id
         WHERE s.slot_datetime > now()
           AND s.local_date <> (s.slot_datetime AT TIME ZONE c.time_zone)::date""",
+    "nobody holds a place in a slot that was taken back": """
+        SELECT a.id FROM appointments a JOIN appointment_slots s ON s.id = a.slot_id
+        WHERE NOT s.is_active AND a.status IN ('pending', 'confirmed')""",
     "an appointment's doctor and clinic are the slot's": """
         SELECT a.id FROM appointments a JOIN appointment_slots s ON s.id = a.slot_id
         WHERE (a.doctor_id, a.clinic_id) <> (s.doctor_id, s.clinic_id)""",

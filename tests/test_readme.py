@@ -22,7 +22,6 @@ from tests.database.conftest import make_open_directory
 from tests.database.servers import sql
 from tests.servers import named
 
-pytestmark = pytest.mark.xdist_group("cli")
 ROOT = Path(__file__).parents[1]
 CLEAN = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
 # Cheap passwords only; everything else is as a stranger finds it.

@@ -220,7 +220,7 @@ def database_url(
     """Print the URL of the database in use, for psql; the embedded server runs as long as something uses it."""
     with installation(_settings(), say) as place:
         print(place.owner_url if owner else place.application_url)
-        if place.is_embedded:
+        if place.is_embedded and sys.stdout.isatty():
             say("The embedded server runs as long as a command such as serve uses it.")
 
 

@@ -191,3 +191,13 @@ async def test_without_the_setting_nobody_may(api: httpx.AsyncClient):
     preflight = await api.options("/clinics", headers=asked("GET"))
     assert preflight.status_code == 405
     assert not [name for name in preflight.headers if name.startswith("access-control")]
+
+
+async def test_head_answers_like_get_without_the_body(api: httpx.AsyncClient, world: World):
+    await world.clinic()
+    shown = await api.get("/clinics")
+    asked = await api.head("/clinics")
+    assert (asked.status_code, asked.content) == (200, b"")
+    assert asked.headers["content-length"] == str(len(shown.content))
+    assert asked.headers["etag"] == shown.headers["etag"]
+    assert (await api.head("/appointments")).status_code == 401

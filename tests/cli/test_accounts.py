@@ -12,7 +12,6 @@ import pytest
 from tests.cli.commands import PASSWORD, Command, header, run, sign_in
 from tests.cli.conftest import ADMIN
 
-pytestmark = pytest.mark.xdist_group("cli")
 Served = tuple[Command, httpx.Client]
 
 

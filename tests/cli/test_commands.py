@@ -15,7 +15,6 @@ from tests.cli.conftest import ADMIN, Databases
 from tests.cli.test_start import ask, two_urls
 from tests.database.servers import sql
 
-pytestmark = pytest.mark.xdist_group("cli")
 COMMANDS = [
     ["serve"], ["migrate"], ["create-admin"], ["user"], ["user", "deactivate"], ["user", "activate"],
     ["user", "set-password"], ["demo"], ["database-url"], ["openapi"], ["backup"], ["restore"],

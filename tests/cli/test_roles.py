@@ -1,13 +1,10 @@
 """With which rights a server works on somebody else's PostgreSQL, and which logins are refused."""
 
-import pytest
-
 from health_services.database.embedded import Cluster
 from tests.cli.commands import PASSWORD, SECRET, run, serving
 from tests.database.servers import sql
 from tests.servers import named
 
-pytestmark = pytest.mark.xdist_group("cli")
 # Notes whoever makes an account: with which rights, and signed in as whom.
 WITNESS = """
 CREATE TABLE seen (acts_as text, signed_in_as text);

@@ -19,7 +19,6 @@ from tests.cli.conftest import ADMIN, Databases
 from tests.cli.test_start import ask, two_urls
 from tests.database.conftest import make_open_directory
 
-pytestmark = pytest.mark.xdist_group("cli")
 WORKERS = 2
 
 

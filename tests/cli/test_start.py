@@ -14,8 +14,6 @@ from tests.cli.older import aged
 from tests.database.conftest import make_open_directory
 from tests.servers import TestDatabase
 
-pytestmark = pytest.mark.xdist_group("cli")
-
 
 @pytest.fixture
 def untouched() -> Iterator[Path]:

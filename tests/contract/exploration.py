@@ -33,7 +33,7 @@ BEYOND_THE_SCHEMA = (
     "belongs to the account",
     "is among the most common passwords",
     "must not be the e-mail address or the name",
-    "input should be a valid integer",  # 5.0, which JSON schema counts among the integers
+    "must be a whole number",  # 5.0, which JSON schema counts among the integers
     "has the same key twice",  # keys that differ in case only
 )
 # A word beside an id, as in /appointments/book beside /appointments/{appointment_id}: another method on the word

@@ -109,8 +109,15 @@ class Keeper:
             if not is_ready and _is_ready(Path(self.plan["pgdata"]), server.pid):
                 is_ready = self.was_ready = True
                 self.report("ready")
+            if is_ready:
+                self._show_life()
             self._rest(POLL_SECONDS if is_ready else POLL_SECONDS / 5)
             self._bound_log()
+
+    def _show_life(self) -> None:
+        """Tells users that arrive from a keeper that was killed and has only left its last word."""
+        with suppress(OSError):
+            os.utime(self.home / "status.json")
 
     def _rest(self, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -139,7 +139,7 @@ class User:
 
     def _await_decision(self) -> dict[str, str]:
         """What the keeper said once the server was ready, or once it was clear that it does not start."""
-        began = time.monotonic()
+        began, asked_at = time.monotonic(), time.time()
         last: dict[str, str] = {}
 
         def is_decided() -> bool:
@@ -147,7 +147,7 @@ class User:
             last.clear()
             last.update(self._status())
             is_stuck = last.get("state") == "restarting" and time.monotonic() - began > TROUBLE_SECONDS
-            return not has_keeper or is_stuck or last.get("state") == "ready"
+            return not has_keeper or is_stuck or (last.get("state") == "ready" and self._has_sign_of_life(asked_at))
 
         self._wait(is_decided, "The database is starting or recovering; waiting for it …")
         return last
@@ -158,6 +158,13 @@ class User:
         except (OSError, ValueError):
             return {}
         return status
+
+    def _has_sign_of_life(self, asked_at: float) -> bool:
+        """Whether the keeper has moved since: one that was just killed holds its lock until it is quite dead."""
+        try:
+            return self._home.status.stat().st_mtime >= asked_at
+        except OSError:
+            return False
 
     def _begin_keeping(self) -> bool:
         """Whether there was no keeper, and this process started one."""
