@@ -1,7 +1,8 @@
 """What endpoints are given: the request's session, the present instant, a page."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import Depends, Query, Request, Response
@@ -9,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.api.fields import LimitInUrl, SkipInUrl
 from health_services.pagination import MAX_LIMIT, Page
+
+T = TypeVar("T")
 
 
 def current_session(request: Request) -> AsyncSession:
@@ -30,14 +33,26 @@ def requested_page(
     return Page(skip, limit)
 
 
+class Listing:
+    """One page of a list: what is asked for, and how it is answered."""
+
+    def __init__(
+        self, request: Request, response: Response, page: Annotated[Page, Depends(requested_page, scope="function")]
+    ) -> None:
+        self.page = page
+        self._request = request
+        self._response = response
+
+    def answer(self, rows: Sequence[T]) -> Sequence[T]:
+        """The page of the rows that were read; the next one is named in the Link header (RFC 8288) if there is one."""
+        shown, has_more = self.page.cut(rows)
+        if has_more:
+            others = [(k, v) for k, v in parse_qsl(self._request.url.query) if k not in {"skip", "limit"}]
+            query = urlencode([*others, ("skip", self.page.skip + self.page.limit), ("limit", self.page.limit)])
+            self._response.headers["Link"] = f'<{self._request.url.path}?{query}>; rel="next"'
+        return shown
+
+
+Paging = Annotated[Listing, Depends(scope="function")]
 Session = Annotated[AsyncSession, Depends(current_session, scope="function")]
 Now = Annotated[datetime, Depends(current_instant, scope="function")]
-Paging = Annotated[Page, Depends(requested_page, scope="function")]
-
-
-def link_next(request: Request, response: Response, page: Page, has_more: bool) -> None:
-    """Name the next page in the Link header (RFC 8288) while there is more."""
-    if has_more:
-        others = [(k, v) for k, v in parse_qsl(request.url.query) if k not in {"skip", "limit", "token"}]
-        query = urlencode([*others, ("skip", page.skip + page.limit), ("limit", page.limit)])
-        response.headers["Link"] = f'<{request.url.path}?{query}>; rel="next"'

@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Request, Response
+from fastapi import APIRouter, Body, Query
 from fastapi.openapi.models import Example
 
 from health_services.access.dependencies import CurrentCaller
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
-from health_services.api.dependencies import Now, Paging, Session, link_next
+from health_services.api.dependencies import Now, Paging, Session
 from health_services.api.fields import IdInUrl, Instant
 from health_services.api.openapi import errors
 from health_services.appointment_slots import service
@@ -47,10 +47,8 @@ async def create_slots(
 @router.get("", summary="List slots that can be booked", response_model=list[SlotRead], responses=errors())
 @requires("slots:read")
 async def list_slots(
-    request: Request,
-    response: Response,
     session: Session,
-    page: Paging,
+    listing: Paging,
     now: Now,
     doctor_id: Annotated[IdInUrl | None, Query()] = None,
     clinic_id: Annotated[IdInUrl | None, Query()] = None,
@@ -59,9 +57,7 @@ async def list_slots(
 ) -> Any:
     """What can be booked now, by start: active, to come, with a place left; public."""
     wanted = Filter(doctor_id, clinic_id, date_from, date_to)
-    rows, has_more = page.cut(await AppointmentSlotRepository(session).bookable(wanted, now, page))
-    link_next(request, response, page, has_more)
-    return rows
+    return listing.answer(await AppointmentSlotRepository(session).bookable(wanted, now, listing.page))
 
 
 @router.get("/{slot_id}", summary="Get a slot", response_model=SlotRead, responses=errors(ResourceNotFoundException))

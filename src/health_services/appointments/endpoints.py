@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query
 
 from health_services.access.dependencies import CurrentCaller
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
-from health_services.api.dependencies import Now, Paging, Session, link_next
+from health_services.api.dependencies import Now, Paging, Session
 from health_services.api.fields import IdInUrl, Instant
 from health_services.api.openapi import errors
 from health_services.appointments import service
@@ -111,19 +111,15 @@ async def update_appointment(
 @router.get("", summary="List all appointments", response_model=list[AppointmentRead], responses=errors())
 @requires("appointments:list")
 async def list_appointments(
-    request: Request,
-    response: Response,
     session: Session,
     caller: CurrentCaller,
-    page: Paging,
+    listing: Paging,
     wanted: Wanted,
     doctor_id: Annotated[IdInUrl | None, Query()] = None,
 ) -> Any:
     """Administrators see all, staff those of their clinics; by id."""
     narrowed = wanted.of_doctor(doctor_id)
-    rows, has_more = await service.list_all(session, caller, narrowed, page)
-    link_next(request, response, page, has_more)
-    return rows
+    return listing.answer(await service.list_all(session, caller, narrowed, listing.page))
 
 
 @patient_router.get(
@@ -134,17 +130,13 @@ async def list_appointments(
 )
 @requires("patients:appointments")
 async def list_patient_appointments(
-    request: Request,
-    response: Response,
     session: Session,
     caller: CurrentCaller,
-    page: Paging,
+    listing: Paging,
     patient_id: IdInUrl,
 ) -> Any:
     """The patient and administrators see all, a doctor his own with the patient, staff those of their clinics."""
-    rows, has_more = await service.list_of_patient(session, caller, patient_id, page)
-    link_next(request, response, page, has_more)
-    return rows
+    return listing.answer(await service.list_of_patient(session, caller, patient_id, listing.page))
 
 
 @doctor_router.get(
@@ -155,15 +147,11 @@ async def list_patient_appointments(
 )
 @requires("doctors:appointments")
 async def list_doctor_appointments(
-    request: Request,
-    response: Response,
     session: Session,
     caller: CurrentCaller,
-    page: Paging,
+    listing: Paging,
     wanted: Wanted,
     doctor_id: IdInUrl,
 ) -> Any:
     """The doctor himself, administrators, and staff of his clinic (those at their clinics); by id."""
-    rows, has_more = await service.list_of_doctor(session, caller, wanted, doctor_id, page)
-    link_next(request, response, page, has_more)
-    return rows
+    return listing.answer(await service.list_of_doctor(session, caller, wanted, doctor_id, listing.page))

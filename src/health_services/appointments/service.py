@@ -155,17 +155,13 @@ async def read(session: AsyncSession, caller: Caller, appointment_id: int) -> Ap
     return _shown_to(caller, row)
 
 
-async def list_all(
-    session: AsyncSession, caller: Caller, wanted: Filter, page: Page
-) -> tuple[list[AppointmentRead], bool]:
+async def list_all(session: AsyncSession, caller: Caller, wanted: Filter, page: Page) -> list[AppointmentRead]:
     """Everything for administrators, the appointments of their clinics for staff."""
     clinic_ids = None if caller.is_admin else sorted(caller.clinic_ids)
     return await _listed(session, caller, replace(wanted, clinic_ids=clinic_ids), page)
 
 
-async def list_of_patient(
-    session: AsyncSession, caller: Caller, patient_id: int, page: Page
-) -> tuple[list[AppointmentRead], bool]:
+async def list_of_patient(session: AsyncSession, caller: Caller, patient_id: int, page: Page) -> list[AppointmentRead]:
     """All for the patient and administrators; a doctor sees his own with the patient, staff those of their clinics."""
     if not await patient_exists(session, patient_id):
         raise ResourceNotFoundException(NO_PATIENT)
@@ -182,7 +178,7 @@ async def list_of_patient(
 
 async def list_of_doctor(
     session: AsyncSession, caller: Caller, wanted: Filter, doctor_id: int, page: Page
-) -> tuple[list[AppointmentRead], bool]:
+) -> list[AppointmentRead]:
     """The doctor's own, for himself and administrators; staff of his clinic see those at their clinics."""
     doctor = await read_doctor(session, doctor_id)
     if not (caller.is_doctor(doctor_id) or caller.runs(doctor.clinic_id)):
@@ -191,11 +187,8 @@ async def list_of_doctor(
     return await _listed(session, caller, replace(wanted, doctor_id=doctor_id, clinic_ids=clinic_ids), page)
 
 
-async def _listed(
-    session: AsyncSession, caller: Caller, wanted: Filter, page: Page
-) -> tuple[list[AppointmentRead], bool]:
-    rows, has_more = page.cut(await AppointmentRepository(session).list(wanted, page))
-    return [_shown_to(caller, row) for row in rows], has_more
+async def _listed(session: AsyncSession, caller: Caller, wanted: Filter, page: Page) -> list[AppointmentRead]:
+    return [_shown_to(caller, row) for row in await AppointmentRepository(session).list(wanted, page)]
 
 
 def _is_concerned(caller: Caller, appointment: Appointment | AnyRow) -> bool:

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
-from health_services.api.dependencies import Paging, Session, link_next
+from health_services.api.dependencies import Paging, Session
 from health_services.api.fields import IdInUrl, Line100
 from health_services.api.openapi import errors
 from health_services.clinics import service
@@ -33,16 +33,12 @@ async def create_clinic(session: Session, body: ClinicCreate) -> Any:
 @router.get("", summary="List clinics", response_model=list[ClinicRead], responses=errors())
 @requires("clinics:read")
 async def list_clinics(
-    request: Request,
-    response: Response,
     session: Session,
-    page: Paging,
+    listing: Paging,
     city: Annotated[Line100 | None, Query(description="without regard to case")] = None,
 ) -> Any:
     """Active clinics, by id; public."""
-    rows, has_more = page.cut(await ClinicRepository(session).active(city, page))
-    link_next(request, response, page, has_more)
-    return rows
+    return listing.answer(await ClinicRepository(session).active(city, listing.page))
 
 
 @router.get(

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query
 
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
-from health_services.api.dependencies import Paging, Session, link_next
+from health_services.api.dependencies import Paging, Session
 from health_services.api.fields import IdInUrl, Line100
 from health_services.api.openapi import errors
 from health_services.clinics.service import read as read_clinic
@@ -35,17 +35,13 @@ async def create_doctor(session: Session, body: DoctorCreate) -> Any:
 @router.get("", summary="List doctors", response_model=list[DoctorRead], responses=errors())
 @requires("doctors:read")
 async def list_doctors(
-    request: Request,
-    response: Response,
     session: Session,
-    page: Paging,
+    listing: Paging,
     specialty: Annotated[Line100 | None, Query(description="without regard to case")] = None,
     clinic_id: Annotated[IdInUrl | None, Query()] = None,
 ) -> Any:
     """Active doctors, by id; public."""
-    rows, has_more = page.cut(await DoctorRepository(session).active(specialty, clinic_id, page))
-    link_next(request, response, page, has_more)
-    return rows
+    return listing.answer(await DoctorRepository(session).active(specialty, clinic_id, listing.page))
 
 
 @router.get(
@@ -82,11 +78,7 @@ async def update_doctor(session: Session, doctor_id: IdInUrl, body: DoctorUpdate
     responses=errors(ResourceNotFoundException),
 )
 @requires("doctors:read")
-async def list_clinic_doctors(
-    request: Request, response: Response, session: Session, page: Paging, clinic_id: IdInUrl
-) -> Any:
+async def list_clinic_doctors(session: Session, listing: Paging, clinic_id: IdInUrl) -> Any:
     """Active doctors of one clinic, by id; public."""
     await read_clinic(session, clinic_id)
-    rows, has_more = page.cut(await DoctorRepository(session).active(None, clinic_id, page))
-    link_next(request, response, page, has_more)
-    return rows
+    return listing.answer(await DoctorRepository(session).active(None, clinic_id, listing.page))

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter
 
 from health_services.access.dependencies import CurrentCaller
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
-from health_services.api.dependencies import Now, Paging, Session, link_next
+from health_services.api.dependencies import Now, Paging, Session
 from health_services.api.fields import IdInUrl
 from health_services.api.openapi import errors
 from health_services.errors import (
@@ -48,11 +48,9 @@ async def create_patient(session: Session, caller: CurrentCaller, body: PatientC
 )
 @requires("patients:search")
 async def search_patients(
-    request: Request,
-    response: Response,
     session: Session,
     caller: CurrentCaller,
-    page: Paging,
+    listing: Paging,
     body: PatientSearch,
 ) -> Any:
     """Staff and administrators; by POST, so that names stay out of URLs.
@@ -60,9 +58,7 @@ async def search_patients(
     Part of a name finds everybody for administrators, and the patients of their clinics for staff, who find others
     only by the whole name, e-mail address or mobile number.
     """
-    rows, has_more = page.cut(await service.search(session, caller, body, page))
-    link_next(request, response, page, has_more)
-    return rows
+    return listing.answer(await service.search(session, caller, body, listing.page))
 
 
 @router.get(
