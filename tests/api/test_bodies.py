@@ -166,3 +166,14 @@ async def test_ten_thousand_unknown_fields_get_a_short_answer(api: httpx.AsyncCl
     answer = await api.post("/clinics", json={"name": "x", "k" * 500_000: 1}, headers=admin.headers)
     assert answer.status_code == 400
     assert len(answer.content) < 100_000
+
+
+@pytest.mark.parametrize("path", ["/auth/login", "/auth/register"])
+async def test_half_a_character_in_a_password_is_refused(api: httpx.AsyncClient, path: str):
+    body = b'{"name": "x", "email": "q@example.org", "password": "aa\\ud800bcdefgh"}'
+    refusal(await api.post(path, content=body, headers=JSON), "VALIDATION_ERROR", "body")
+
+
+async def test_an_object_with_more_members_than_any_request_has_is_refused_at_once(api: httpx.AsyncClient):
+    answer = await api.post("/auth/login", json={f"k{n}": n for n in range(25)})
+    refusal(answer, "VALIDATION_ERROR", "body")

@@ -107,3 +107,12 @@ async def test_slots_to_come_move_to_the_new_zones_day(api: httpx.AsyncClient, w
     for slot, patient in enumerate(patients, 1):
         body = booking(patient, doctor, slot)
         assert (await api.post("/appointments/book", json=body, headers=patient.headers)).status_code == 201
+
+
+async def test_the_zone_is_fixed_while_a_day_that_has_begun_holds_a_place(api: httpx.AsyncClient, world: World):
+    """Elsewhere the same date may begin anew, and would take the doctor's limit a second time."""
+    admin, doctor, patient = await world.admin(), await world.doctor(max_patients_per_day=1), await world.patient()
+    begun = await world.slot(doctor, datetime.now(UTC) - timedelta(hours=2))
+    await world.appointment(patient, doctor, begun, status="completed")
+    path = f"/clinics/{doctor.clinic_id}"
+    refusal(await api.put(path, json={"time_zone": "Pacific/Kiritimati"}, headers=admin.headers), "CONFLICT")

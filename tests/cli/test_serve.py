@@ -176,3 +176,15 @@ def test_other_commands_do_not_stop_its_database(alone: Path, tmp_path: Path):
         killed.wait()
         assert header(client, ADMIN)
     assert not database_runs(alone)
+
+
+def test_what_is_no_http_gets_a_problem_too(alone: Path):
+    with (
+        serving(HEALTH_DATA_DIR=alone) as (_, client),
+        socket.create_connection(("127.0.0.1", client.base_url.port or 0)) as call,
+    ):
+        call.sendall(b"FOO /api/v1/clinics HTTP/1.1\r\nHost: x\r\n\r\n")
+        head, _, body = b"".join(iter(lambda: call.recv(4096), b"")).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["error_code"] == "VALIDATION_ERROR"

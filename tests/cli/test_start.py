@@ -1,5 +1,6 @@
 """Starts that are refused: one sentence that says what to do, exit code 1, and nothing changed."""
 
+import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -153,3 +154,25 @@ async def older(databases: Databases) -> AsyncIterator[tuple[str, TestDatabase]]
     with aged(path, str(number)) as port:
         login, _, rest = database.owner_url.partition("@")
         yield f"{login}@127.0.0.1:{port}{rest.partition('?')[0]}", database
+
+
+@pytest.fixture
+def fresh() -> Iterator[Path]:
+    """A data directory that a test may spoil."""
+    made = make_open_directory()
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o666])
+def test_a_secret_that_others_can_read_is_not_used(fresh: Path, mode: int):
+    (fresh / "secret_key").write_text("a secret that somebody else has put there")
+    (fresh / "secret_key").chmod(mode)
+    refusal = run("serve", "--port", "0", HEALTH_DATA_DIR=fresh).refusal
+    assert "secret_key must be a file of the user who runs the service" in refusal
+
+
+def test_a_data_directory_that_everybody_can_write_to_is_refused(fresh: Path):
+    fresh.chmod(0o1777)
+    refusal = run("migrate", HEALTH_DATA_DIR=fresh).refusal
+    assert refusal.startswith(f"Everybody can write to {fresh}, and could put secrets there.")

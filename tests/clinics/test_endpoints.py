@@ -1,5 +1,7 @@
 """Clinics, as a caller sees them."""
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -178,3 +180,10 @@ async def test_staff_come_and_go(api: httpx.AsyncClient, world: World):
     assert (gone.status_code, gone.content) == (204, b"")
     refusal(await api.delete(f"{path}/{first.user_id}", headers=admin.headers), "RESOURCE_NOT_FOUND")
     assert len((await api.get(path, headers=admin.headers)).json()) == 1
+
+
+async def test_somebody_added_many_times_at_once_is_added_once(api: httpx.AsyncClient, world: World):
+    admin, clinic, member = await world.admin(), await world.clinic(), await world.user("staff")
+    path, body = f"/clinics/{clinic}/staff", {"user_id": member.user_id}
+    answers = await asyncio.gather(*(api.post(path, json=body, headers=admin.headers) for _ in range(12)))
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 11
