@@ -23,7 +23,8 @@ EVERY_START_BYTES = 32 * 2**20
 # What an operator may change; what must hold is on the command line, see `_command`.
 CONFIGURATION = """
 # health-services: sizes for one machine, UTC, and no personal data in the log.
-max_connections = 200
+# 16 for each server process, and some processes more than the cores of a large machine.
+max_connections = 600
 shared_buffers = 128MB
 # Shared memory that the clean-up after a logout (RemoveIPC) cannot take away.
 min_dynamic_shared_memory = 16MB
