@@ -65,6 +65,10 @@ def test_settings(url: str) -> Settings:
         password_memory_kib=19456,
         password_time_cost=2,
         log_level="warning",
+        # on a machine that is busy with other tests, patience is not what is tested
+        database_pool_timeout=60,
+        statement_timeout_ms=60_000,
+        lock_timeout_ms=60_000,
     )
 
 

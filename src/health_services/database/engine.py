@@ -21,6 +21,7 @@ def make_engine(
     role: str | None = None,
     statement_timeout_ms: int = 10_000,
     lock_timeout_ms: int = 0,
+    connect_seconds: float = 5,
     **options: Any,
 ) -> AsyncEngine:
     """An engine whose connections work in UTC, are bounded in time, and act as `role` from their first statement."""
@@ -39,7 +40,7 @@ def make_engine(
 
     async def connect() -> Any:
         try:
-            return await asyncpg.connect(dsn, server_settings=settings, timeout=5)
+            return await asyncpg.connect(dsn, server_settings=settings, timeout=connect_seconds)
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             # SQLAlchemy passes on what this raises as it is: starting up, shutting down, no connection left.
             raise ConnectionError(f"The database lets nobody in ({type(error).__name__}).") from error
@@ -63,8 +64,16 @@ class Database:
     def connect(
         cls, url: str, *, role: str | None, pool_size: int, pool_timeout: float, timeouts: Mapping[str, int]
     ) -> "Database":
-        """Prepare a pool of at most `pool_size` connections; nothing is opened yet."""
-        engine = make_engine(url, role=role, pool_size=pool_size, max_overflow=0, pool_timeout=pool_timeout, **timeouts)
+        """Prepare a pool of at most `pool_size` connections; nothing is opened yet. `pool_timeout` is in seconds."""
+        engine = make_engine(
+            url,
+            role=role,
+            connect_seconds=pool_timeout,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=pool_timeout,
+            **timeouts,
+        )
         alone = engine.execution_options(isolation_level="AUTOCOMMIT")
         return cls(
             engine=engine,
