@@ -27,10 +27,11 @@ help: ## list these commands
 	$(BIN)/python -m compileall -q src
 	@touch $@
 
-.venv/.dev: .venv/.app requirements/dev.txt requirements/client.txt
+.venv/.dev: .venv/.app requirements/dev.txt requirements/client.txt tests/javascript/package-lock.json
 	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv/client
 	$(UV) pip install --quiet --python .venv/client/bin/python --require-hashes -r requirements/client.txt
+	$(BIN)/npm ci --quiet --ignore-scripts --prefix tests/javascript >/dev/null
 	@touch $@
 
 install: .venv/.app ## install everything that the service needs into .venv
@@ -59,5 +60,5 @@ lock: .venv/.uv ## resolve requirements/*.in into exact versions with hashes
 			--no-emit-index-url --no-header --no-annotate --quiet -o requirements/$$name.txt || exit 1; done
 
 clean: ## remove what install and the checks made (never the data in var/)
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv tests/javascript/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

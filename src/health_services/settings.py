@@ -3,11 +3,14 @@
 import difflib
 import json
 import os
+import re
 import sys
 from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "HEALTH_"
@@ -43,7 +46,29 @@ class Settings(BaseSettings):
     admin_email: str | None = Field(None, description="with admin_password: made at start if there is no administrator")
     admin_password: SecretStr | None = None
     cors_origins: list[str] = Field([], description="JSON list of the origins that browsers may call from")
-    public_url: str | None = Field(None, description="base of links in messages, from the version on that sends them")
+    public_url: str | None = Field(None, description="base of links in messages; unset: http://localhost:<port>")
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="smtp:// (STARTTLS where offered), smtp+starttls://, smtps://, with user:password@; "
+        "unset: mails become files under <data dir>/mail",
+    )
+    mail_from: str | None = Field(None, description="sender of mails; unset: no-reply@ the host of public_url")
+    sms_url: SecretStr | None = Field(
+        None, description="Twilio-compatible gateway, https://user:password@host/path; unset: no SMS are sent"
+    )
+    sms_from: str | None = Field(None, description="sender of SMS: a number or name that the gateway knows")
+    vapid_private_key: SecretStr | None = Field(
+        None, description="base64url P-256 key of Web Push; unset: generated once into the data directory"
+    )
+    webhook_allow_private: bool = Field(
+        False, description="let webhooks reach private and loopback addresses, and http://"
+    )
+    default_locale: str = Field("en", pattern="^(en|de|es|fr|pt|hi|ar)$", description="language of messages")
+    worker_concurrency: int = Field(8, ge=1, le=100, description="messages under way at once, for each channel")
+    worker_poll_seconds: float = Field(1, ge=0.05, le=60, description="how often an idle worker looks for messages")
+    metrics: Literal["auto", "on", "off"] = Field(
+        "auto", description="Prometheus text at /metrics; auto: only where the server listens on loopback"
+    )
     access_token_minutes: int = Field(60, ge=1, le=1440, description="life of an access token")
     password_memory_kib: int = Field(65536, ge=19456, le=1048576, description="Argon2id memory (OWASP floor 19456)")
     password_time_cost: int = Field(3, ge=2, le=20, description="Argon2id passes (OWASP floor 2)")
@@ -77,6 +102,28 @@ class Settings(BaseSettings):
         if scheme not in {"http", "https"} or not rest or any(c in rest for c in "?# "):
             raise ValueError("must be a URL such as https://health.example.org")
         return url
+
+    @field_validator("smtp_url", "sms_url")
+    @classmethod
+    def _gateway(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if url is None:
+            return None
+        known = {"smtp_url": ("smtp", "smtp+starttls", "smtps"), "sms_url": ("https", "http")}[str(info.field_name)]
+        try:
+            parts = urlsplit(url.get_secret_value())
+            is_fine = parts.scheme in known and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            is_fine = False
+        if not is_fine:
+            raise ValueError(f"must be a URL such as {known[0]}://user:password@host:port")
+        return url
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender(cls, address: str | None) -> str | None:
+        if address is not None and not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+|[^\r\n<>]+ <[^@\s<>]+@[^@\s<>]+>", address):
+            raise ValueError("must be an address such as clinic@example.org or Clinic <clinic@example.org>")
+        return address
 
     @field_validator("cors_origins")
     @classmethod
