@@ -7,7 +7,7 @@ Each endpoint names one permission with `@requires`; one that names none stops t
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from health_services.users.models import Role
 
@@ -24,21 +24,23 @@ class Token(Enum):
 class Rule:
     """Which roles may pass.
 
-    `is_directory`: the answer is public and may be cached. `is_question`: a POST that changes nothing, asked anew each
-    time.
+    `cache`: who may keep the answer, anybody or only the caller, and ask each time whether it still holds (ETag); None
+    for nobody. `is_question`: a POST that changes nothing, asked anew each time. `takes_form`: what is sent is a
+    browser's form, which the endpoint does not read.
     """
 
     roles: frozenset[Role]
     token: Token = Token.REQUIRED
-    is_directory: bool = False
+    cache: Literal["public", "private"] | None = None
     is_question: bool = False
     takes_token_in_query: bool = False
+    takes_form: bool = False
 
 
 P, D, S, A = Role.PATIENT, Role.DOCTOR, Role.STAFF, Role.ADMIN
 _EVERYBODY = frozenset(Role)
 
-_DIRECTORY = Rule(_EVERYBODY, Token.IGNORED, is_directory=True)
+_DIRECTORY = Rule(_EVERYBODY, Token.IGNORED, cache="public")
 
 
 def _only(*roles: Role) -> Rule:
@@ -68,6 +70,20 @@ PERMISSIONS: dict[str, Rule] = {
     "appointments:read": _only(P, D, S, A),
     "appointments:write": _only(D, A),
     "appointments:list": _only(S, A),
+    "calendar-feed:read": _only(P, D, S, A),
+    "calendar-feed:write": _only(P, D, S, A),
+    "calendar:read": Rule(_EVERYBODY, Token.IGNORED, cache="private"),
+    "notifications:read": _only(A),
+    "notifications:write": _only(A),
+    "notifications:unreachable": _only(S, A),
+    "preferences:read": _only(P, D, S, A),
+    "preferences:write": _only(P, D, S, A),
+    "push:key": _only(P, D, S, A),
+    "push-subscriptions:read": _only(P, D, S, A),
+    "push-subscriptions:write": _only(P, D, S, A),
+    "unsubscribe": Rule(_EVERYBODY, Token.IGNORED, takes_form=True),
+    "webhooks:read": _only(A),
+    "webhooks:write": _only(A),
 }
 
 _MARK = "access_rule"

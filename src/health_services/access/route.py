@@ -59,7 +59,8 @@ class GuardedRoute(APIRoute):
                 _refuse_unknown_parameters(request, known)
                 if request.method == "GET":
                     return await _read(request, carry_out, rule, database)
-                await request.require_json()
+                if not rule.takes_form:
+                    await request.require_json()
                 if rule.is_question:
                     return await _read(request, carry_out, rule, database)
                 return await _write(request, carry_out, rule, database)
@@ -112,11 +113,11 @@ async def _read(request: Request, carry_out: Handler, rule: Rule, database: Data
     async with database.reading() as session:
         request.state.session = session
         response = await carry_out(request)
-    if not rule.is_directory or response.status_code != 200:
+    if rule.cache is None or response.status_code != 200:
         return response
     seen = bytes(response.body) + response.headers.get("link", "").encode()
     etag = f'W/"{hashlib.blake2b(seen, digest_size=16).hexdigest()}"'
-    headers = {"ETag": etag, "Cache-Control": "public, no-cache"}
+    headers = {"ETag": etag, "Cache-Control": f"{rule.cache}, no-cache"}
     asked_for = {tag.strip() for tag in request.headers.get("if-none-match", "").split(",")}
     if asked_for & {etag, etag.removeprefix("W/"), "*"}:
         return Response(status_code=304, headers=headers)

@@ -23,20 +23,36 @@ class Health(AnswerShape):
     status: Literal["ok"] = "ok"
 
 
+class Queues(AnswerShape):
+    """What waits to be sent: how much is due, for how long, and how much was given up."""
+
+    due: int
+    oldest_due_seconds: float
+    failed: int
+
+
+class Readiness(Health):
+    """Ready, and the state of the messages: a queue that grows does not stop a server from serving."""
+
+    messages: Queues
+
+
 @router.get("/healthz", summary="Is the process up?", response_model=Health)
 async def healthz() -> Any:
     """Answers as long as the process can answer at all."""
     return Health()
 
 
-@router.get("/readyz", summary="Can it serve?", response_model=Health, responses=errors(UnavailableException))
+@router.get("/readyz", summary="Can it serve?", response_model=Readiness, responses=errors(UnavailableException))
 async def readyz(request: Request) -> Any:
     """503 while the database cannot be reached, or its schema is older than this version needs."""
     try:
         async with asyncio.timeout(READY_SECONDS), request.app.state.database.reading() as session:
             revision = await session.scalar(text("SELECT version_num FROM alembic_version"))
+            is_current = request.app.state.is_current(revision)
+            queues = await request.app.state.queues(session) if is_current else None
     except (DBAPIError, PoolTimeoutError, OSError):
         raise UnavailableException("The database cannot be reached.") from None
-    if not request.app.state.is_current(revision):
+    if queues is None:
         raise UnavailableException("The database's schema is older than this version; run: health-services migrate")
-    return Health()
+    return Readiness(messages=Queues(**queues))

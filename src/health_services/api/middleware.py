@@ -114,12 +114,18 @@ def _log_request(scope: Scope, request_id: str, status: int, seconds: float) -> 
 
 
 def _safe_path(scope: Scope) -> str:
-    """The path with its numbers; any other text a caller put there is left out."""
+    """The path with its numbers; any other text a caller put there is left out, with what stands beside it."""
     if "endpoint" not in scope:
         return "(unknown)"
     parameters: dict[str, Any] = scope.get("path_params", {})
     hidden = {str(value) for value in parameters.values() if not str(value).isdigit()}
-    return "/".join("…" if part in hidden else part for part in str(scope["path"]).split("/"))
+    parts = str(scope["path"]).split("/")
+    shapes = str(getattr(scope.get("route"), "path_format", "")).split("/")
+    shapes = [""] * (len(parts) - len(shapes)) + shapes  # a route does not know the prefix it was mounted under
+    return "/".join(
+        "…" if part in hidden or ("{" in shape and not part.isdigit()) else part
+        for part, shape in zip(parts, shapes, strict=False)
+    )
 
 
 def _safe_query(query: bytes) -> str:

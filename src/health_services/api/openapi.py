@@ -128,7 +128,7 @@ def _complete(operation: dict[str, Any], method: str, rule: Any) -> None:
         more += [AuthenticationException, AuthorizationException]
     if "requestBody" in operation:
         more += [PayloadTooLargeException, UnsupportedMediaTypeException]
-    if rule is not None and rule.is_directory:
+    if rule is not None and rule.cache:
         responses["304"] = {"description": "Not changed since the answer with this ETag"}
     for status, entry in _responses(more).items():
         _merge(responses, str(status), entry)

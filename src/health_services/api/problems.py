@@ -77,7 +77,7 @@ def field_name(location: Sequence[Any]) -> str:
     for part in parts:
         if isinstance(part, int):
             name = f"{name or 'items'}[{part}]"
-        elif " " not in str(part):  # a field has no space in its name; the tag of a union does
+        elif part not in {"", "[key]"} and " " not in str(part):  # the tag of a union has spaces, a field has none
             name = f"{name}.{part}" if name else str(part)
     return name or "body"
 

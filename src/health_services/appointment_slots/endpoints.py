@@ -74,7 +74,7 @@ async def get_slot(session: Session, slot_id: IdInUrl) -> Any:
     responses=errors(ResourceNotFoundException, ConflictException),
 )
 @requires("slots:delete")
-async def delete_slot(session: Session, caller: CurrentCaller, slot_id: IdInUrl) -> Any:
+async def delete_slot(session: Session, caller: CurrentCaller, slot_id: IdInUrl, now: Now) -> Any:
     """Administrators and staff of the clinic; refused while the slot has live appointments."""
-    await service.delete(session, caller, slot_id)
+    await service.delete(session, caller, slot_id, now)
     return Message(message="Slot deleted successfully")

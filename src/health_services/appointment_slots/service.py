@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.service import Caller
+from health_services.announcements import service as announcements
 from health_services.appointment_slots.repository import AppointmentSlotRepository
-from health_services.appointment_slots.schemas import SlotCreate
+from health_services.appointment_slots.schemas import SlotCreate, SlotRead
 from health_services.database.base import AnyRow
 from health_services.database.constraints import OVERLAP
 from health_services.errors import (
@@ -18,6 +19,7 @@ from health_services.errors import (
     ResourceNotFoundException,
     ValidationException,
 )
+from health_services.webhooks.models import Event
 
 NO_SLOT = "There is no such slot."
 
@@ -61,7 +63,14 @@ async def _create(
     rows = [slot.model_dump() for slot in slots]
     overlapping = sorted({*_overlapping_each_other(slots), *await repository.overlapping(rows)})
     _refuse([FieldError(name(place, "slot_datetime"), OVERLAP) for place in overlapping], ConflictException)
-    return await repository.add(rows)
+    made = await repository.add(rows)
+    await _announce(session, Event.SLOT_CREATED, made, now)
+    return made
+
+
+async def _announce(session: AsyncSession, event: Event, slots: Sequence[AnyRow], now: datetime) -> None:
+    shown = [SlotRead.model_validate(slot).model_dump(mode="json") for slot in slots]
+    await announcements.of_slots(session, event, shown, now)
 
 
 def _refuse(errors: list[FieldError], kind: type[HealthServicesError]) -> None:
@@ -127,7 +136,7 @@ async def read(session: AsyncSession, slot_id: int) -> AnyRow:
     return slot
 
 
-async def delete(session: AsyncSession, caller: Caller, slot_id: int) -> None:
+async def delete(session: AsyncSession, caller: Caller, slot_id: int, now: datetime) -> None:
     """Take a slot back; the database refuses it while somebody has a live appointment on it.
 
     Raises ResourceNotFoundException (also for one that was taken back before), AuthorizationException.
@@ -141,3 +150,5 @@ async def delete(session: AsyncSession, caller: Caller, slot_id: int) -> None:
         raise ResourceNotFoundException(NO_SLOT)
     slot.is_active = False
     await session.flush()
+    gone = await read(session, slot_id)
+    await _announce(session, Event.SLOT_DELETED, [gone], now)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
 
 from health_services.access.dependencies import CurrentCaller
 from health_services.access.permissions import requires
@@ -19,12 +19,14 @@ from health_services.appointments.schemas import (
     AppointmentRead,
     AppointmentUpdate,
 )
+from health_services.calendars.endpoints import CALENDAR, calendar_answer
 from health_services.errors import (
     ConflictException,
     DuplicateBookingException,
     ResourceNotFoundException,
     SlotUnavailableException,
 )
+from health_services.notifications.schemas import NotificationRead
 
 router = APIRouter(prefix="/appointments", tags=["Appointments"], route_class=GuardedRoute)
 patient_router = APIRouter(prefix="/patients", tags=["Patients"], route_class=GuardedRoute)
@@ -92,6 +94,32 @@ async def cancel_appointment(
 async def get_appointment(session: Session, caller: CurrentCaller, appointment_id: IdInUrl) -> Any:
     """The patient and the doctor concerned, staff of the clinic, administrators."""
     return await service.read(session, caller, appointment_id)
+
+
+@router.get(
+    "/{appointment_id}/notifications",
+    summary="List the messages about an appointment",
+    response_model=list[NotificationRead],
+    responses=errors(ResourceNotFoundException),
+)
+@requires("appointments:read")
+async def list_appointment_notifications(
+    session: Session, caller: CurrentCaller, listing: Paging, appointment_id: IdInUrl
+) -> Any:
+    """What was and will be sent about it, by id; for those who may read the appointment."""
+    return listing.answer(await service.list_notifications(session, caller, appointment_id, listing.page))
+
+
+@router.get(
+    "/{appointment_id}/calendar.ics",
+    summary="Get an appointment as a calendar file",
+    response_class=Response,
+    responses=CALENDAR | errors(ResourceNotFoundException),
+)
+@requires("appointments:read")
+async def get_appointment_calendar(session: Session, caller: CurrentCaller, appointment_id: IdInUrl) -> Any:
+    """One iCalendar entry (RFC 5545), for those who may read the appointment; nothing clinical is in it."""
+    return calendar_answer(await service.calendar(session, caller, appointment_id))
 
 
 @router.put(

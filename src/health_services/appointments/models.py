@@ -3,7 +3,7 @@
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import Enum, ForeignKey, Index, text
+from sqlalchemy import Enum, FetchedValue, ForeignKey, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from health_services.database.base import Record
@@ -31,7 +31,8 @@ class Appointment(Record):
     """A patient's place in a slot.
 
     `is_agreed`: the patient, staff or an administrator booked or confirmed it; only such an appointment gives the
-    doctor sight of the patient's record.
+    doctor sight of the patient's record. `revision` is raised by the database with each change that others are told
+    of: the SEQUENCE of the calendar entry.
     """
 
     __tablename__ = "appointments"
@@ -63,6 +64,7 @@ class Appointment(Record):
     booked_by_user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), default=None)
     is_agreed: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     is_active: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
+    revision: Mapped[int] = mapped_column(Integer, server_default=text("0"), server_onupdate=FetchedValue(), init=False)
 
     def cancel(self, now: datetime, reason: str | None) -> None:
         """Give the place back; raises ConflictException for an appointment that is not live."""

@@ -4,26 +4,29 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.appointment_slots.models import AppointmentSlot as Slot
 from health_services.appointments.models import Appointment, AppointmentStatus
+from health_services.clinics.models import Clinic
 from health_services.database.base import AnyRow
 from health_services.pagination import Page
+from health_services.patients.models import Patient
 
 _COLUMNS = (
     Appointment.id, Appointment.patient_id, Appointment.doctor_id, Appointment.clinic_id, Appointment.slot_id,
     Slot.slot_datetime, Slot.duration_minutes, Appointment.status, Appointment.reason_for_visit, Appointment.notes,
-    Appointment.cancelled_at, Appointment.cancelled_reason, Appointment.is_active, Appointment.created_at,
-    Appointment.updated_at,
+    Appointment.cancelled_at, Appointment.cancelled_reason, Appointment.is_active, Appointment.revision,
+    Appointment.created_at, Appointment.updated_at,
 )  # fmt: skip
 
 # One statement decides and writes. What it read may be stale by the time it writes; then the triggers and
 # constraints behind the INSERT refuse, after they have waited for whoever was first.
 _BOOK = text(
     """WITH place AS (
-           SELECT s.id, s.doctor_id, s.clinic_id, s.slot_datetime, s.duration_minutes
+           SELECT s.id, s.doctor_id, s.clinic_id, s.slot_datetime, s.duration_minutes, c.time_zone,
+                  p.user_id AS patient_user_id
            FROM appointment_slots s
            JOIN doctors d ON d.id = s.doctor_id AND d.is_active
            JOIN clinics c ON c.id = s.clinic_id AND c.is_active
@@ -36,7 +39,9 @@ _BOOK = text(
            SELECT :patient_id, doctor_id, clinic_id, id, :reason, :booked_by, :is_agreed FROM place
            RETURNING *
        )
-       SELECT made.*, place.slot_datetime, place.duration_minutes FROM made CROSS JOIN place"""
+       SELECT made.*, place.slot_datetime, place.duration_minutes, place.time_zone,
+              contact_of(place.patient_user_id) AS contact
+       FROM made CROSS JOIN place"""
 )
 
 # Everything that can stand against a booking, for a kind answer after one was refused.
@@ -110,10 +115,21 @@ class AppointmentRepository:
         return (await self._session.execute(query)).one_or_none()
 
     async def get_for_update(self, appointment_id: int) -> tuple[Appointment, AnyRow] | None:
-        """One appointment, locked until the transaction ends, and `slot_datetime` and `duration_minutes`."""
+        """One appointment, locked until the transaction ends.
+
+        With `slot_datetime` and `duration_minutes` of its slot, the clinic's `time_zone`, and the patient's `contact`.
+        """
         query = (
-            select(Appointment, Slot.slot_datetime, Slot.duration_minutes)
+            select(
+                Appointment,
+                Slot.slot_datetime,
+                Slot.duration_minutes,
+                Clinic.time_zone,
+                func.contact_of(Patient.user_id).label("contact"),
+            )
             .join(Slot, Slot.id == Appointment.slot_id)
+            .join(Clinic, Clinic.id == Appointment.clinic_id)
+            .join(Patient, Patient.id == Appointment.patient_id)
             .where(Appointment.id == appointment_id)
             .with_for_update(key_share=True, of=Appointment)
             .execution_options(populate_existing=True)

@@ -57,7 +57,10 @@ class AppointmentUpdate(RequestShape):
 
 
 class AppointmentRead(AnswerShape):
-    """An appointment; `notes` are null for everybody but its doctor and, once completed, its patient."""
+    """An appointment; `notes` are null for everybody but its doctor and, once completed, its patient.
+
+    `revision` rises with every change that others are told of; calendars call it SEQUENCE.
+    """
 
     model_config = example(
         id=1,
@@ -73,6 +76,7 @@ class AppointmentRead(AnswerShape):
         cancelled_at=None,
         cancelled_reason=None,
         is_active=True,
+        revision=0,
         created_at="2026-03-01T10:00:00Z",
         updated_at="2026-03-01T10:00:00Z",
     )
@@ -90,5 +94,6 @@ class AppointmentRead(AnswerShape):
     cancelled_at: datetime | None
     cancelled_reason: str | None
     is_active: bool
+    revision: int
     created_at: datetime
     updated_at: datetime

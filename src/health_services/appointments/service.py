@@ -1,11 +1,14 @@
 """Booking, cancelling and reading appointments: every door comes through these functions."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.service import Caller
+from health_services.announcements import service as announcements
+from health_services.announcements.service import Happening
 from health_services.appointments.models import LIVE, Appointment, AppointmentStatus
 from health_services.appointments.repository import AppointmentRepository, Booking, Filter
 from health_services.appointments.schemas import (
@@ -14,6 +17,7 @@ from health_services.appointments.schemas import (
     AppointmentRead,
     AppointmentUpdate,
 )
+from health_services.calendars import service as calendars
 from health_services.database.base import AnyRow
 from health_services.database.constraints import DAY_FULL, SLOT_FULL, SLOT_INACTIVE
 from health_services.doctors.service import read as read_doctor
@@ -26,6 +30,9 @@ from health_services.errors import (
     SlotUnavailableException,
     ValidationException,
 )
+from health_services.notifications.models import Kind
+from health_services.notifications.planning import Contact, PlannedVisit
+from health_services.notifications.repository import NotificationRepository
 from health_services.pagination import Page
 from health_services.patients.service import NO_PATIENT
 from health_services.patients.service import exists as patient_exists
@@ -54,6 +61,7 @@ async def book(session: AsyncSession, caller: Caller, request: AppointmentCreate
         )
         row = await appointments.book(booking, now)
         if row is not None:
+            await _announce(session, Kind.APPOINTMENT_BOOKED, row, row, now)
             return _shown_to(caller, row)
     facts = await appointments.facts(request.slot_id, request.patient_id)
     raise why_not_booked(facts, request, now, is_allowed=is_allowed)
@@ -119,7 +127,19 @@ async def cancel(
     if slot.slot_datetime <= now and not is_clinic:
         raise ConflictException("This appointment has started; please call the clinic.")
     await session.flush()
-    return _shown_to(caller, _joined(appointment, slot))
+    changed = _joined(appointment, slot)
+    by = "patient" if caller.is_patient(appointment.patient_id) else "clinic"
+    await _announce(session, Kind.APPOINTMENT_CANCELLED, changed, slot, now, by=by)
+    return _shown_to(caller, changed)
+
+
+async def _announce(
+    session: AsyncSession, kind: Kind, changed: AnyRow | AppointmentRead, slot: AnyRow, now: datetime, **data: str
+) -> None:
+    """Write what the patient and other systems are told; `slot` carries his `contact` and the clinic's zone."""
+    visit = PlannedVisit(changed.id, changed.revision, slot.slot_datetime, slot.time_zone)
+    shown = AppointmentRead.model_validate(changed).model_dump(mode="json")
+    await announcements.of_appointment(session, Happening(kind, visit, Contact.read(slot.contact), shown, data), now)
 
 
 async def update(
@@ -153,6 +173,20 @@ async def read(session: AsyncSession, caller: Caller, appointment_id: int) -> Ap
     if not _is_concerned(caller, row):
         raise AuthorizationException
     return _shown_to(caller, row)
+
+
+async def list_notifications(
+    session: AsyncSession, caller: Caller, appointment_id: int, page: Page
+) -> Sequence[AnyRow]:
+    """The messages about an appointment, for those who may read it; raises as `read`."""
+    await read(session, caller, appointment_id)
+    return await NotificationRepository(session).of_appointment(appointment_id, page)
+
+
+async def calendar(session: AsyncSession, caller: Caller, appointment_id: int) -> bytes:
+    """The appointment as an iCalendar file, for those who may read it; raises as `read`."""
+    await read(session, caller, appointment_id)
+    return await calendars.single(session, appointment_id)
 
 
 async def list_all(session: AsyncSession, caller: Caller, wanted: Filter, page: Page) -> list[AppointmentRead]:

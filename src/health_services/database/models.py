@@ -1,8 +1,9 @@
-"""The table of answers that idempotency keys give again."""
+"""Tables that belong to no feature: answers that idempotency keys give again, and the installation's name."""
 
+import uuid
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Index, SmallInteger, func
+from sqlalchemy import BigInteger, CheckConstraint, Index, SmallInteger, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from health_services.database.base import Base
@@ -20,3 +21,13 @@ class IdempotencyKey(Base):
     status: Mapped[int] = mapped_column(SmallInteger)
     answer: Mapped[bytes]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Installation(Base):
+    """The one row that names this installation wherever its identifiers travel."""
+
+    __tablename__ = "installation"
+    __table_args__ = (CheckConstraint("is_only", name="is_only"),)
+
+    is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    id: Mapped[uuid.UUID] = mapped_column(server_default=text("gen_random_uuid()"))

@@ -1,0 +1,78 @@
+"""What has to be told of an event: messages to people, events to other systems."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from health_services.announcements.repository import AnnouncementRepository
+from health_services.database.base import AnyRow
+from health_services.notifications.models import Kind
+from health_services.notifications.planning import Contact, Message, PlannedVisit, at_once, notice, reminders
+from health_services.notifications.repository import NotificationRepository
+from health_services.webhooks.events import body_of
+from health_services.webhooks.models import Event
+
+# Each thing that happens to an appointment: what other systems call it.
+EVENTS = {
+    Kind.APPOINTMENT_BOOKED: Event.APPOINTMENT_BOOKED,
+    Kind.APPOINTMENT_CONFIRMED: Event.APPOINTMENT_CONFIRMED,
+    Kind.APPOINTMENT_CANCELLED: Event.APPOINTMENT_CANCELLED,
+    Kind.APPOINTMENT_RESCHEDULED: Event.APPOINTMENT_RESCHEDULED,
+}
+# After these, what was planned before is not true any more; after those, the patient is reminded.
+SUPERSEDING = frozenset({Kind.APPOINTMENT_CANCELLED, Kind.APPOINTMENT_RESCHEDULED})
+REMINDING = frozenset({Kind.APPOINTMENT_BOOKED, Kind.APPOINTMENT_RESCHEDULED})
+
+
+@dataclass(frozen=True)
+class Happening:
+    """Something that happened to an appointment.
+
+    `shown` is the appointment as the API shows it; `data` what the message has to know besides.
+    """
+
+    kind: Kind
+    visit: PlannedVisit
+    contact: Contact
+    shown: Mapping[str, Any]
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+async def of_appointment(session: AsyncSession, happening: Happening, now: datetime) -> None:
+    """Write all that is to be sent about it, in the transaction of the change itself; one round trip."""
+    kind, visit = happening.kind, happening.visit
+    messages = at_once(kind, happening.contact, visit, now, happening.data)
+    if kind in REMINDING:
+        messages += reminders(happening.contact, visit, now)
+    event = {
+        "event": EVENTS[kind],
+        "subject": visit.subject,
+        "body": body_of(EVENTS[kind], now, happening.shown),
+    }
+    await AnnouncementRepository(session).write(
+        messages=_rows(messages), events=[event], superseded=visit.appointment_id if kind in SUPERSEDING else None
+    )
+
+
+async def of_slots(session: AsyncSession, event: Event, slots: Sequence[Mapping[str, Any]], now: datetime) -> None:
+    """Tell other systems of slots made or taken back; `slots` as the API shows them."""
+    events = [{"event": event, "subject": f"slot:{slot['id']}", "body": body_of(event, now, slot)} for slot in slots]
+    await AnnouncementRepository(session).write(messages=[], events=events, superseded=None)
+
+
+async def of_disabled_webhook(session: AsyncSession, webhook: AnyRow, delivery_id: int, now: datetime) -> None:
+    """Tell whoever made an endpoint that it was switched off, after that delivery failed for the last time."""
+    if webhook.created_by_user_id is None:
+        return
+    contact = Contact.read(await NotificationRepository(session).contact(webhook.created_by_user_id))
+    data = {"about": "webhook_disabled", "host": urlsplit(webhook.url).hostname or ""}
+    messages = notice(Kind.SECURITY_NOTICE, contact, f"webhook:{webhook.id}:{delivery_id}", now, data)
+    await AnnouncementRepository(session).write(messages=_rows(messages), events=[], superseded=None)
+
+
+def _rows(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    return [message.row() for message in messages]

@@ -1,0 +1,1 @@
+"""Appointments as iCalendar (RFC 5545): single files, personal feeds, invitations."""

@@ -1,0 +1,65 @@
+"""SQL of calendar feeds, and of what calendars show."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import delete, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from health_services.calendars.models import CalendarFeed
+from health_services.database.base import AnyRow
+
+# Two branches, so that each finds its appointments by an index; UNION, for a doctor may be his own patient.
+_FEED = text(
+    """SELECT f.user_id AS feed_user_id, own.*
+       FROM calendar_feeds f
+       JOIN users u ON u.id = f.user_id AND u.is_active
+       LEFT JOIN LATERAL (
+           SELECT * FROM appointment_details
+           WHERE patient_user_id = f.user_id AND is_active AND starts_at >= :since
+           UNION
+           SELECT * FROM appointment_details
+           WHERE doctor_user_id = f.user_id AND u.role = 'doctor' AND is_active AND starts_at >= :since
+           ORDER BY starts_at, appointment_id LIMIT :most
+       ) AS own ON true
+       WHERE f.token_hash = :token_hash
+       ORDER BY own.starts_at, own.appointment_id"""
+)
+_ONE = text("SELECT * FROM appointment_details WHERE appointment_id = :appointment_id")
+
+
+class CalendarRepository:
+    """People's feeds, and appointments as calendars show them."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def replace(self, user_id: int, token_hash: bytes) -> None:
+        """Give the person a feed with this token; the one before ends."""
+        query = insert(CalendarFeed).values(user_id=user_id, token_hash=token_hash)
+        changes = {"token_hash": query.excluded.token_hash, "created_at": func.now()}
+        await self._session.execute(query.on_conflict_do_update(index_elements=["user_id"], set_=changes))
+
+    async def created_at(self, user_id: int) -> datetime | None:
+        """Since when the person has his feed; None without one."""
+        found: datetime | None = await self._session.scalar(
+            select(CalendarFeed.created_at).where(CalendarFeed.user_id == user_id)
+        )
+        return found
+
+    async def remove(self, user_id: int) -> None:
+        """End the person's feed, if he has one."""
+        await self._session.execute(delete(CalendarFeed).where(CalendarFeed.user_id == user_id))
+
+    async def feed(self, token_hash: bytes, since: datetime, most: int) -> Sequence[AnyRow]:
+        """The appointments of the feed's owner from `since` on, by start; `feed_user_id` is the owner.
+
+        No row: there is no such feed, or its owner is not active. One row without an `appointment_id`: he has none.
+        """
+        values = {"token_hash": token_hash, "since": since, "most": most}
+        return (await self._session.execute(_FEED, values)).all()
+
+    async def one(self, appointment_id: int) -> AnyRow | None:
+        """One appointment, also one entered in error."""
+        return (await self._session.execute(_ONE, {"appointment_id": appointment_id})).one_or_none()

@@ -1,0 +1,73 @@
+"""Giving and taking back feeds, and what stands in them."""
+
+import asyncio
+import hashlib
+import secrets
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from health_services.access.service import Caller
+from health_services.calendars import ics
+from health_services.calendars.repository import CalendarRepository
+from health_services.calendars.schemas import CalendarFeedRead
+from health_services.errors import ResourceNotFoundException
+
+NAME = "Appointments"
+# How long what is over stays in a feed, and how much a feed may hold.
+PAST = timedelta(days=90)
+MOST = 2000
+TOKEN_BYTES = 32
+
+
+async def open_feed(session: AsyncSession, caller: Caller) -> str:
+    """The token of the caller's new feed, which replaces the one before; only its hash is kept."""
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    await CalendarRepository(session).replace(caller.id, _hash(token))
+    return token
+
+
+async def read_feed(session: AsyncSession, caller: Caller) -> CalendarFeedRead:
+    """Since when the caller has his feed; raises ResourceNotFoundException without one."""
+    created_at = await CalendarRepository(session).created_at(caller.id)
+    if created_at is None:
+        raise ResourceNotFoundException("You have no calendar feed.")
+    return CalendarFeedRead(created_at=created_at)
+
+
+async def close_feed(session: AsyncSession, caller: Caller) -> None:
+    """End the caller's feed, if he has one."""
+    await CalendarRepository(session).remove(caller.id)
+
+
+async def feed(session: AsyncSession, token: str, now: datetime) -> bytes:
+    """The feed of this token: its owner's appointments as patient and, with the role doctor, as doctor.
+
+    Raises the same ResourceNotFoundException for every token that opens nothing.
+    """
+    rows = await CalendarRepository(session).feed(_hash(token), now - PAST, MOST)
+    if not rows:
+        raise ResourceNotFoundException
+    entries = [
+        ics.entry_of(row, is_own=row.patient_user_id == row.feed_user_id)
+        for row in rows
+        if row.appointment_id is not None
+    ]
+    # Two thousand entries take a second to write; others are answered meanwhile.
+    return await asyncio.to_thread(ics.calendar, entries, method="PUBLISH", name=NAME)
+
+
+async def single(session: AsyncSession, appointment_id: int) -> bytes:
+    """One appointment as a file; whether the caller may read it, the caller of this function has asked.
+
+    Raises ResourceNotFoundException.
+    """
+    row = await CalendarRepository(session).one(appointment_id)
+    if row is None:
+        raise ResourceNotFoundException("There is no such appointment.")
+    return ics.calendar([ics.entry_of(row, is_own=True)], method="PUBLISH")
+
+
+def _hash(token: str) -> bytes:
+    """What stands for the token in the database; the token is random, so that no salt is needed."""
+    return hashlib.sha256(token.encode()).digest()

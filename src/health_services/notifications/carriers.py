@@ -1,0 +1,152 @@
+"""From a row of the ledger to a mail, an SMS or a push."""
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from health_services.calendars.ics import invitation
+from health_services.database.base import AnyRow
+from health_services.database.engine import Database
+from health_services.notifications.locales import locale_for
+from health_services.notifications.models import Kind
+from health_services.notifications.rendering import push_payload, render, sms_text
+from health_services.notifications.unsubscribing import UnsubscribeLinks
+from health_services.notifications.wording import Content, Visit, content_of
+from health_services.outgoing.errors import NotNow, SendingFailed, Undeliverable
+from health_services.outgoing.mail import Mail, Mailer
+from health_services.outgoing.push import PushGateway, Subscription, SubscriptionGone
+from health_services.outgoing.sms import SmsGateway
+from health_services.push_subscriptions.repository import PushSubscriptionRepository
+
+# With these comes an invitation, or its withdrawal, for the person's calendar.
+INVITING = frozenset(
+    {
+        Kind.APPOINTMENT_BOOKED,
+        Kind.APPOINTMENT_CONFIRMED,
+        Kind.APPOINTMENT_CANCELLED,
+        Kind.APPOINTMENT_RESCHEDULED,
+    }
+)
+# A browser that was off for longer than this has other ways to learn of it.
+PUSH_TTL_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Voice:
+    """In which language and with which links a person is spoken to."""
+
+    default_locale: str
+    links: UnsubscribeLinks
+
+    def content(self, row: AnyRow, unsubscribe_url: str | None = None) -> Content:
+        """What the message says."""
+        locale = locale_for(row.locale, row.preferred_language, default=self.default_locale)
+        data: Mapping[str, Any] = orjson.loads(row.data)
+        return content_of(
+            Kind(row.kind), locale, name=row.name, visit=_visit(row), data=data, unsubscribe_url=unsubscribe_url
+        )
+
+
+def _visit(row: AnyRow) -> Visit | None:
+    if row.appointment_id is None:
+        return None
+    place = " ".join(filter(None, [row.clinic_zip_code, row.clinic_city]))
+    return Visit(
+        starts_at=row.starts_at,
+        ends_at=row.ends_at,
+        time_zone=row.time_zone,
+        doctor_name=row.doctor_name,
+        clinic_name=row.clinic_name,
+        clinic_address=", ".join(filter(None, [row.clinic_address, place])) or None,
+        clinic_phone=row.clinic_phone,
+        clinic_email=row.clinic_email,
+    )
+
+
+@dataclass(frozen=True)
+class MailCarrier:
+    """Sends mails; `sender` is the address they come from."""
+
+    mailer: Mailer
+    voice: Voice
+    sender: str
+
+    async def carry(self, row: AnyRow) -> None:
+        """Send one mail, with an invitation where it changes the person's calendar."""
+        if row.email is None:
+            raise Undeliverable("no e-mail address")
+        kind = Kind(row.kind)
+        stop = self.voice.links.url(row.user_id, kind)
+        content = self.voice.content(row, stop)
+        text, html = render(content)
+        calendar, method = None, None
+        if kind in INVITING:
+            calendar, method = invitation(row, to_name=row.name, to_email=row.email, sender=self.sender)
+        headers = {"List-Unsubscribe": f"<{stop}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+        mail = Mail(
+            to=row.email,
+            subject=content.subject,
+            text=text,
+            html=html,
+            message_id=self._message_id(row.id),
+            language=content.locale,
+            calendar=calendar,
+            calendar_method=method,
+            headers=headers if stop else {},
+        )
+        await self.mailer.send(mail)
+
+    def _message_id(self, notification_id: int) -> str:
+        """The same at every attempt, so that a mail that was sent twice can be seen to be one."""
+        key = hashlib.sha256(self.voice.links.secret).digest()
+        mark = hashlib.blake2b(b"%d" % notification_id, key=key, digest_size=12).hexdigest()
+        return f"{notification_id}.{mark}@{self.sender.rpartition('@')[2].rstrip('>')}"
+
+
+@dataclass(frozen=True)
+class SmsCarrier:
+    """Sends SMS."""
+
+    gateway: SmsGateway
+    voice: Voice
+
+    async def carry(self, row: AnyRow) -> None:
+        """Send one SMS."""
+        if row.mobile_no is None:
+            raise Undeliverable("no mobile number")
+        await self.gateway.send(row.mobile_no, sms_text(self.voice.content(row)), f"notification-{row.id}")
+
+
+@dataclass(frozen=True)
+class PushCarrier:
+    """Pushes to all browsers of a person; one that takes the message is enough."""
+
+    gateway: PushGateway
+    voice: Voice
+    database: Database
+
+    async def carry(self, row: AnyRow) -> None:
+        """Push to every subscription at once, and forget those that are gone."""
+        async with self.database.reading() as session:
+            subscriptions = await PushSubscriptionRepository(session).of_user(row.user_id)
+        payload = push_payload(self.voice.content(row), tag=row.subject)
+        outcomes = await asyncio.gather(*(self._push(found, payload, f"n{row.id}") for found in subscriptions))
+        if None not in outcomes:
+            raise next((f for f in outcomes if isinstance(f, NotNow)), Undeliverable("no browser takes it"))
+
+    async def _push(self, found: AnyRow, payload: bytes, topic: str) -> SendingFailed | None:
+        """Why one browser did not get it; None if it did."""
+        try:
+            subscription = Subscription(found.endpoint, found.p256dh, found.auth)
+            await self.gateway.send(subscription, payload, ttl=PUSH_TTL_SECONDS, topic=topic)
+        except SubscriptionGone as gone:
+            async with self.database.writing() as session, session.begin():
+                await PushSubscriptionRepository(session).forget(found.id)
+            return gone
+        except SendingFailed as failure:
+            return failure
+        return None

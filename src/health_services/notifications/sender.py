@@ -1,0 +1,130 @@
+"""Sending what the ledger holds, one message at a time: decide, put into words, send, write down.
+
+The claim is committed before anything is sent, and what became of it afterwards: a crash in between repeats the
+message and never loses it. No transaction is open while a gateway is spoken to.
+"""
+
+import random
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Protocol
+
+import orjson
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from health_services.database.base import AnyRow
+from health_services.database.engine import Database
+from health_services.notifications import deciding
+from health_services.notifications.deciding import ATTEMPTS, Decision, Step
+from health_services.notifications.models import Channel, Kind, State
+from health_services.notifications.planning import Contact, Message
+from health_services.notifications.repository import NotificationRepository
+from health_services.notifications.service import replan
+from health_services.outgoing.errors import NotNow, SendingFailed, Undeliverable
+
+# Longer than any send can take: until then nobody else takes the message, afterwards anybody may.
+LEASE = timedelta(minutes=2)
+
+log = structlog.get_logger("health_services.messages")
+
+
+class Carrier(Protocol):
+    """Puts a row of the ledger into words and hands it to a gateway."""
+
+    async def carry(self, row: AnyRow) -> None:
+        """Send it; raises SendingFailed."""
+
+
+@dataclass(frozen=True)
+class Sender:
+    """One channel's messages; `luck` from 0 to 1 spreads the retries."""
+
+    database: Database
+    channel: Channel
+    carrier: Carrier
+    lease: timedelta = LEASE
+    luck: Callable[[], float] = random.random
+
+    async def take(self, limit: int) -> Sequence[AnyRow]:
+        """Claim up to so many messages that are due."""
+        async with self.database.reading() as session:
+            return await NotificationRepository(session).take(self.channel, limit, self.lease)
+
+    async def next_due(self) -> timedelta | None:
+        """How long until there is something to do; None if nothing waits."""
+        async with self.database.reading() as session:
+            return await NotificationRepository(session).next_due(self.channel)
+
+    async def carry_out(self, row: AnyRow) -> None:
+        """Do what is right with one claimed message; whatever happens to it happens to no other."""
+        try:
+            decision = deciding.decide(row)
+            if decision.step is not Step.SEND:
+                await self._follow(row, decision)
+                return
+            await self.carrier.carry(row)
+        except SendingFailed as failure:
+            await self._failed(row, failure)
+            return
+        except DBAPIError:
+            raise  # the claim ends by itself, and then it is tried again
+        except Exception as error:
+            _log_crash(row, error)
+            await self._failed(row, NotNow(f"an error of our own ({type(error).__name__})"))
+            return
+        async with self.database.reading() as session:
+            await NotificationRepository(session).mark_sent(row.id)
+
+    async def _follow(self, row: AnyRow, decision: Decision) -> None:
+        if decision.step is Step.GIVE_UP:
+            raise Undeliverable(decision.reason)
+        async with self.database.writing() as session, session.begin():
+            notifications = NotificationRepository(session)
+            if decision.step is Step.WAIT:
+                assert decision.until is not None
+                await notifications.put_off(row, decision.until, decision.reason, is_attempt=False)
+                return
+            is_dropped = await notifications.end(row, State.SKIPPED, decision.reason)
+            if is_dropped and decision.step is Step.REPLAN:
+                await replan(session, row.user_id, row.now)
+
+    async def _failed(self, row: AnyRow, failure: SendingFailed) -> None:
+        """Try again later; or give it up, and go on with the person's next channel where there is one."""
+        async with self.database.writing() as session, session.begin():
+            notifications = NotificationRepository(session)
+            if isinstance(failure, NotNow) and row.attempts < ATTEMPTS:
+                again_at = row.now + deciding.pause(row.attempts, self.luck(), failure.retry_after)
+                if row.expires_at is None or again_at < row.expires_at:
+                    await notifications.put_off(row, again_at, failure.reason)
+                    return
+            contact = Contact.read(row.contact)
+            channel = contact.usable(Kind(row.kind), after=self.channel)
+            is_ours = await notifications.end(row, State.FAILED, failure.reason, is_unreachable=channel is None)
+            if is_ours and channel is not None:
+                await notifications.add(replace(_message(row), channel=channel).row())
+
+
+def _message(row: AnyRow) -> Message:
+    """The row as it was planned, for another channel at once."""
+    return Message(
+        kind=Kind(row.kind),
+        channel=Channel(row.channel),
+        user_id=row.user_id,
+        subject=row.subject,
+        revision=row.told_revision,
+        due_at=row.now,
+        appointment_id=row.appointment_id,
+        lead_minutes=row.lead_minutes,
+        starts_at=row.told_starts_at,
+        expires_at=row.expires_at,
+        data=orjson.loads(row.data),
+    )
+
+
+def _log_crash(row: AnyRow, error: Exception) -> None:
+    """Where it happened, never what was to be said."""
+    frames = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    log.error("message not sent", notification=row.id, error=type(error).__name__, frames=frames[-8:])

@@ -1,0 +1,52 @@
+"""The ledger for those who may see it, and the planning of reminders anew."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from health_services.access.service import Caller
+from health_services.database.base import AnyRow
+from health_services.errors import ConflictException, ResourceNotFoundException
+from health_services.notifications.models import State
+from health_services.notifications.planning import Contact, Message, PlannedVisit, reminders
+from health_services.notifications.repository import NotificationRepository
+from health_services.pagination import Page
+
+
+async def replan(session: AsyncSession, user_id: int, now: datetime) -> None:
+    """Let a person's reminders follow from his wishes and appointments as they are now; none is sent twice."""
+    notifications = NotificationRepository(session)
+    visits = await notifications.visits(user_id, now)
+    if not visits:
+        return
+    contact = Contact.read(await notifications.contact(user_id))
+    planned: list[Message] = []
+    for visit in visits:
+        planned += reminders(contact, PlannedVisit(visit.id, visit.revision, visit.starts_at, visit.time_zone), now)
+    await notifications.replan(user_id, [visit.id for visit in visits], [message.row() for message in planned])
+
+
+async def retry(session: AsyncSession, notification_id: int, now: datetime) -> AnyRow:
+    """Let a message that was given up be tried again; answers it as it is then.
+
+    Raises ResourceNotFoundException; ConflictException for one that was not given up, or that comes too late.
+    """
+    notifications = NotificationRepository(session)
+    found = await notifications.get(notification_id, lock=True)
+    if found is None:
+        raise ResourceNotFoundException("There is no such message.")
+    if found.state != State.FAILED:
+        raise ConflictException(f"This message is {found.state}; only one that has failed can be tried again.")
+    if found.expires_at is not None and found.expires_at <= now:
+        raise ConflictException("It is too late for this message.")
+    await notifications.retry(notification_id)
+    changed = await notifications.get(notification_id)
+    assert changed is not None, "the row is locked, and nothing deletes from the ledger"
+    return changed
+
+
+async def list_unreachable(session: AsyncSession, caller: Caller, now: datetime, page: Page) -> Sequence[AnyRow]:
+    """Whom no channel reached and a call still could: everybody for administrators, their clinics' for staff."""
+    clinics = None if caller.is_admin else sorted(caller.clinic_ids)
+    return await NotificationRepository(session).unreachable(clinics, now, page)

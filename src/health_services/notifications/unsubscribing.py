@@ -1,0 +1,43 @@
+"""Links by which a person stops one kind of mail with one click (RFC 8058), and that are good for nothing else."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+from health_services.notifications.models import SECURITY_KINDS, Kind
+
+_SIGNATURE_BYTES = 20
+
+
+@dataclass(frozen=True)
+class UnsubscribeLinks:
+    """Makes and reads them; `base_url` is the service's public address, without a slash at its end."""
+
+    secret: bytes
+    base_url: str
+
+    def url(self, user_id: int, kind: Kind) -> str | None:
+        """The link of this person for this kind of mail; None for kinds that nobody can switch off."""
+        if kind in SECURITY_KINDS:
+            return None
+        claim = f"{user_id}.{kind}".encode()
+        token = base64.urlsafe_b64encode(self._signature(claim) + claim).decode().rstrip("=")
+        return f"{self.base_url}/api/v1/unsubscribe/{token}"
+
+    def read(self, token: str) -> tuple[int, Kind] | None:
+        """Whose token it is and for what; None if we did not make it."""
+        try:
+            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        signature, claim = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
+        if not hmac.compare_digest(signature, self._signature(claim)):
+            return None
+        user_id, _, kind = claim.decode().partition(".")
+        return int(user_id), Kind(kind)
+
+    def _signature(self, claim: bytes) -> bytes:
+        key = hmac.digest(self.secret, b"health-services unsubscribe", hashlib.sha256)
+        return hmac.digest(key, claim, hashlib.sha256)[:_SIGNATURE_BYTES]

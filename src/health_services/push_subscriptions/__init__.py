@@ -1,0 +1,1 @@
+"""Browsers that a person lets us push messages to (Web Push, RFC 8030)."""

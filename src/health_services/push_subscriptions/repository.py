@@ -1,0 +1,67 @@
+"""SQL of push subscriptions."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from health_services.database.base import AnyRow
+from health_services.pagination import Page
+from health_services.push_subscriptions.models import PushSubscription
+from health_services.users.models import User
+
+
+class PushSubscriptionRepository:
+    """Browsers, by their owner and by their endpoint, which is unique."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def others(self, user_id: int, endpoint: str) -> int:
+        """How many subscriptions the user has besides this one; two who ask and then put one do so in turn."""
+        lock = select(User.id).where(User.id == user_id).with_for_update(key_share=True)
+        await self._session.execute(lock)
+        # a statement of its own, whose snapshot is younger than the lock
+        query = select(func.count()).where(PushSubscription.user_id == user_id, PushSubscription.endpoint != endpoint)
+        return await self._session.scalar(query) or 0
+
+    async def put(self, user_id: int, endpoint: str, p256dh: str, auth: str) -> AnyRow:
+        """Insert, or give a known endpoint to this user with new keys."""
+        statement = insert(PushSubscription).values(user_id=user_id, endpoint=endpoint, p256dh=p256dh, auth=auth)
+        new = statement.excluded
+        moved = {"user_id": new.user_id, "p256dh": new.p256dh, "auth": new.auth, "updated_at": func.now()}
+        statement = statement.on_conflict_do_update(index_elements=[PushSubscription.endpoint], set_=moved)
+        returned = (PushSubscription.id, PushSubscription.endpoint, PushSubscription.created_at)
+        return (await self._session.execute(statement.returning(*returned))).one()
+
+    async def list(self, user_id: int, page: Page) -> Sequence[AnyRow]:
+        """The user's subscriptions by id, without keys; one more than the page holds."""
+        query = (
+            select(PushSubscription.id, PushSubscription.endpoint, PushSubscription.created_at)
+            .where(PushSubscription.user_id == user_id)
+            .order_by(PushSubscription.id)
+            .offset(page.skip)
+            .limit(page.probe)
+        )
+        return (await self._session.execute(query)).all()
+
+    async def of_user(self, user_id: int) -> Sequence[AnyRow]:
+        """Where the user is reached, for sending: `id`, `endpoint`, `p256dh` and `auth`, by id."""
+        query = (
+            select(PushSubscription.id, PushSubscription.endpoint, PushSubscription.p256dh, PushSubscription.auth)
+            .where(PushSubscription.user_id == user_id)
+            .order_by(PushSubscription.id)
+        )
+        return (await self._session.execute(query)).all()
+
+    async def remove(self, subscription_id: int, user_id: int) -> bool:
+        """Whether the user had such a subscription to remove."""
+        query = delete(PushSubscription).where(
+            PushSubscription.id == subscription_id, PushSubscription.user_id == user_id
+        )
+        return await self._session.scalar(query.returning(PushSubscription.id)) is not None
+
+    async def forget(self, subscription_id: int) -> None:
+        """Remove what its push service knows no more."""
+        await self._session.execute(delete(PushSubscription).where(PushSubscription.id == subscription_id))
