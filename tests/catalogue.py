@@ -7,7 +7,7 @@ _RELATIONS = "c.relnamespace = 'public'::regnamespace AND c.relname <> 'alembic_
 QUERIES = {
     "tables and storage": f"""
         SELECT c.relname, c.relkind::text, c.relpersistence::text, c.reloptions::text, c.relrowsecurity::text
-        FROM pg_class c WHERE {_RELATIONS} AND c.relkind IN ('r', 'p', 'v', 'm')""",
+        FROM pg_class c WHERE {_RELATIONS} AND c.relkind IN ('r', 'p')""",
     "columns": f"""
         SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull::text, a.attidentity::text,
                a.attgenerated::text, pg_get_expr(d.adbin, d.adrelid), a.attcollation::regcollation::text
@@ -31,6 +31,9 @@ QUERIES = {
 
 # What only migrations make.
 GUARDS = {
+    "views": f"""
+        SELECT c.relname, c.reloptions::text, pg_get_viewdef(c.oid) FROM pg_class c
+        WHERE {_RELATIONS} AND c.relkind IN ('v', 'm')""",
     "triggers": """
         SELECT t.tgname, pg_get_triggerdef(t.oid), t.tgenabled::text FROM pg_trigger t WHERE NOT t.tgisinternal""",
     "functions": """

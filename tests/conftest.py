@@ -19,6 +19,7 @@ from tests.invariants import INVARIANTS
 from tests.servers import TestDatabase, create_database, shared_cluster
 
 TABLES = (
+    "webhook_deliveries, webhooks, calendar_feeds, notifications, push_subscriptions, notification_preferences, "
     "idempotency_keys, appointments, appointment_slots, doctor_days, doctors, patients, clinic_staff, clinics, users"
 )
 # Far cheaper than TRUNCATE, which makes a new file for each table and index.
@@ -62,6 +63,7 @@ def test_settings(url: str) -> Settings:
     return Settings(
         DATABASE_URL=url,
         secret_key="a secret of tests, and long enough",
+        data_dir=Path(os.environ[DIRECTORY_VARIABLE]) / "data",
         password_memory_kib=19456,
         password_time_cost=2,
         log_level="warning",

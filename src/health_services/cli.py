@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services import serving
+from health_services import sending, serving
 from health_services.api.middleware import configure_logging
 from health_services.auth.passwords import Passwords
 from health_services.auth.service import create_account
@@ -100,11 +100,25 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes.")] = 1,
     migrate: Annotated[bool, typer.Option(help="Bring the schema to head first.")] = True,
+    worker: Annotated[bool, typer.Option(help="Send messages too.")] = True,
 ) -> None:
-    """Migrate (unless --no-migrate), then serve until Ctrl-C."""
+    """Migrate (unless --no-migrate), then serve and send messages (unless --no-worker) until Ctrl-C."""
     settings = _settings()
     with serving.listen(host, port) as listener, installation(settings, say) as place:
-        serving.serve(place, listener, workers=workers, migrate=migrate, say=say)
+        serving.serve(place, listener, workers=workers, migrate=migrate, has_worker=worker, say=say)
+
+
+@cli.command()
+def worker() -> None:
+    """Send messages until Ctrl-C, without serving; any number of workers may run. Finishes what is under way."""
+    with installation(_settings(), say) as place:
+        sending.work(place, say)
+
+
+@cli.command()
+def mail_test(address: Annotated[str, typer.Argument(help="Where the test mail goes.")]) -> None:
+    """Send one test mail with the mail settings as they are, and say what the mail server answers."""
+    say(asyncio.run(sending.mail_test(_settings(), address)))
 
 
 @cli.command()

@@ -17,9 +17,15 @@ from sqlalchemy.exc import DBAPIError
 import health_services.appointment_slots.endpoints
 import health_services.appointments.endpoints
 import health_services.auth.endpoints
+import health_services.calendars.endpoints
 import health_services.clinics.endpoints
 import health_services.doctors.endpoints
+import health_services.monitoring.endpoints
+import health_services.notifications.endpoints
 import health_services.patients.endpoints
+import health_services.preferences.endpoints
+import health_services.push_subscriptions.endpoints
+import health_services.webhooks.endpoints
 from health_services.access.permissions import Rule, rule_of
 from health_services.access.route import GuardedRoute
 from health_services.access.tokens import Tokens
@@ -30,10 +36,16 @@ from health_services.auth.passwords import Passwords
 from health_services.auth.service import Gate
 from health_services.database import idempotency, migrations
 from health_services.database.engine import Database
+from health_services.lanes import links_of, open_worker
+from health_services.monitoring import service as monitoring
+from health_services.outgoing.push import push_gateway_of
 from health_services.settings import Settings, load_settings, logs_as_text
+from health_services.worker import run_until
 
 API_PREFIX = "/api/v1"
 PURGE_SECONDS = 3600
+# Less than a service manager waits before it kills.
+WORKER_GRACE_SECONDS = 8
 
 # In the guide's order; it is also the order of the documentation.
 ROUTERS = (
@@ -46,7 +58,17 @@ ROUTERS = (
     health_services.doctors.endpoints.clinic_router,
     health_services.appointment_slots.endpoints.router,
     health_services.appointments.endpoints.router,
+    health_services.notifications.endpoints.router,
+    health_services.preferences.endpoints.router,
+    health_services.preferences.endpoints.unsubscribe_router,
+    health_services.push_subscriptions.endpoints.key_router,
+    health_services.push_subscriptions.endpoints.router,
+    health_services.calendars.endpoints.feed_router,
+    health_services.calendars.endpoints.router,
+    health_services.webhooks.endpoints.router,
 )
+# Outside the API: for machines that watch over this one.
+PLAIN_ROUTERS = (health.router, health_services.monitoring.endpoints.router)
 TAGS = (
     ("Authentication", "Register, sign in, see who is signed in."),
     ("Patients", "Records of patients: for themselves and for those who care for them."),
@@ -54,6 +76,9 @@ TAGS = (
     ("Clinics", "The public directory of clinics, and who works at their desks."),
     ("Appointment slots", "Periods that doctors offer; what can be booked is public."),
     ("Appointments", "Booking and cancelling."),
+    ("Notifications", "What is sent to whom, and how people want to be told."),
+    ("Calendar", "Appointments in people's own calendars (iCalendar)."),
+    ("Webhooks", "Other systems are told of what happens (Standard Webhooks)."),
     ("Health", "For load balancers and monitoring."),
 )
 DESCRIPTION = """Find a doctor, book, be seen.
@@ -63,8 +88,11 @@ page in the `Link` header. Every error is an `application/problem+json` with a s
 `Idempotency-Key` can be sent again without harm."""
 
 
-def create_app(settings: Settings | None = None, *, role: str | None = None) -> FastAPI:
-    """The application; `role` is the database role that requests act as, where the login has more rights."""
+def create_app(settings: Settings | None = None, *, role: str | None = None, has_worker: bool = False) -> FastAPI:
+    """The application; `role` is the database role that requests act as, where the login has more rights.
+
+    `has_worker`: messages are sent from this process too.
+    """
     settings = settings or load_settings()
     app = FastAPI(
         title="Health Services API",
@@ -78,9 +106,11 @@ def create_app(settings: Settings | None = None, *, role: str | None = None) -> 
         lifespan=_lifespan,
     )
     _wire(app, settings, role)
+    app.state.open_worker = partial(open_worker, settings, role) if has_worker else None
     for router in ROUTERS:
         app.include_router(router, prefix=API_PREFIX)
-    app.include_router(health.router)
+    for router in PLAIN_ROUTERS:
+        app.include_router(router)
     documentation.mount(app)
     problems.install(app, allowed_methods)
     if settings.cors_origins:
@@ -108,6 +138,8 @@ def _wire(app: FastAPI, settings: Settings, role: str | None) -> None:
     app.state.gate = Gate(Passwords.of(settings), tokens)
     app.state.is_current = partial(migrations.is_current, known=migrations.revisions())
     app.state.settings = settings
+    app.state.links = links_of(settings)
+    app.state.queues = monitoring.summary
 
 
 @asynccontextmanager
@@ -115,15 +147,34 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     configure_logging(settings.log_level, as_text=logs_as_text(settings))
     await app.state.gate.passwords.prepare()
+    app.state.push = push_gateway_of(settings)
     purging = asyncio.create_task(_purge_regularly(app.state.database))
     try:
-        yield
+        async with _working(app):
+            yield
     finally:
         purging.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await purging
+        await app.state.push.close()
         app.state.gate.passwords.close()
         await app.state.database.close()
+
+
+@asynccontextmanager
+async def _working(app: FastAPI) -> AsyncIterator[None]:
+    """Send messages as long as the application runs, where this process is to; then finish what is under way."""
+    if app.state.open_worker is None:
+        yield
+        return
+    stopped = asyncio.Event()
+    async with app.state.open_worker() as worker:
+        running = asyncio.create_task(run_until(worker, stopped, WORKER_GRACE_SECONDS))
+        try:
+            yield
+        finally:
+            stopped.set()
+            await running
 
 
 async def _purge_regularly(database: Database) -> None:
@@ -147,7 +198,7 @@ def access_rules() -> dict[str, Rule]:
 def allowed_methods(path: str) -> list[str]:
     """The methods that some route takes at this path, for the Allow header."""
     methods: set[str] = set()
-    for prefix, router in [*((API_PREFIX, router) for router in ROUTERS), ("", health.router)]:
+    for prefix, router in [*((API_PREFIX, router) for router in ROUTERS), *(("", router) for router in PLAIN_ROUTERS)]:
         for route in router.routes:
             if isinstance(route, APIRoute) and route.path_regex.match(path.removeprefix(prefix)):
                 methods |= route.methods or set()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import signal
 import socket
@@ -31,6 +32,7 @@ from health_services.users.repository import UserRepository
 
 # How a worker process learns the role; not a setting, since an operator never chooses it.
 _ROLE_VARIABLE = "_HEALTH_SERVICES_DATABASE_ROLE"
+_WORKER_VARIABLE = "_HEALTH_SERVICES_HAS_WORKER"
 STOP_SECONDS = 10
 BACKLOG = 2048
 HUNG_SECONDS = 30
@@ -129,20 +131,30 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def serve(place: Installation, listener: socket.socket, *, workers: int, migrate: bool, say: Say) -> None:
+def at_address(settings: Settings, host: str, port: int) -> Settings:
+    """The settings with what follows from the address that is listened on."""
+    is_open = not ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    metrics = ("off" if is_open else "on") if settings.metrics == "auto" else settings.metrics
+    public_url = settings.public_url or f"http://localhost:{port}"
+    return settings.model_copy(update={"metrics": metrics, "public_url": public_url})
+
+
+def serve(
+    place: Installation, listener: socket.socket, *, workers: int, migrate: bool, has_worker: bool, say: Say
+) -> None:
     """Serve until a signal ends it."""
-    settings = serving_settings(place)
-    role = asyncio.run(make_ready(place, settings, say, migrate=migrate))
     host, port = listener.getsockname()[:2]
+    settings = at_address(serving_settings(place), host, port)
+    role = asyncio.run(make_ready(place, settings, say, migrate=migrate))
     ready = f"Ready on http://{f'[{host}]' if ':' in host else host}:{port} – documentation under /docs, Ctrl-C stops."
     with _ends_on_signals():
         if workers == 1:
-            server = _Server(_config(create_app(settings, role=role)), lambda: say(ready))
+            server = _Server(_config(create_app(settings, role=role, has_worker=has_worker)), lambda: say(ready))
             server.run(sockets=[listener])
             if not server.started:
                 raise OperatorError("The server did not start; the log above tells why.")
             return
-        _hand_over(settings, role)
+        _hand_over(settings, role, has_worker=has_worker)
         config = _config("health_services.serving:worker_app", workers=workers)
         threading.Thread(target=_when_answered, args=(listener, lambda: say(ready)), daemon=True).start()
         Multiprocess(config, sockets=[listener]).run()
@@ -191,19 +203,23 @@ def _config(app: FastAPI | str, workers: int = 1) -> uvicorn.Config:
     )
 
 
-def _hand_over(settings: Settings, role: str | None) -> None:
-    """Let worker processes find the database and the secret in their environment."""
+def _hand_over(settings: Settings, role: str | None, *, has_worker: bool) -> None:
+    """Let server processes find in their environment what was found out here."""
     assert settings.database_url
     assert settings.secret_key
     os.environ["DATABASE_URL"] = settings.database_url.get_secret_value()
     os.environ["HEALTH_SECRET_KEY"] = settings.secret_key.get_secret_value()
+    os.environ["HEALTH_METRICS"] = settings.metrics
+    os.environ["HEALTH_PUBLIC_URL"] = settings.public_url or ""
     os.environ[_ROLE_VARIABLE] = role or ""
+    os.environ[_WORKER_VARIABLE] = "yes" if has_worker else ""
 
 
 def worker_app() -> FastAPI:
     """The application of one of several worker processes, which ends when its parent does."""
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    return create_app(load_settings(), role=os.environ.get(_ROLE_VARIABLE) or None)
+    has_worker = bool(os.environ.get(_WORKER_VARIABLE))
+    return create_app(load_settings(), role=os.environ.get(_ROLE_VARIABLE) or None, has_worker=has_worker)
 
 
 def _end_with_parent(parent: int) -> None:

@@ -116,3 +116,21 @@ async def test_the_zone_is_fixed_while_a_day_that_has_begun_holds_a_place(api: h
     await world.appointment(patient, doctor, begun, status="completed")
     path = f"/clinics/{doctor.clinic_id}"
     refusal(await api.put(path, json={"time_zone": "Pacific/Kiritimati"}, headers=admin.headers), "CONFLICT")
+
+
+async def test_a_slot_that_moves_takes_its_appointments_to_the_other_day(
+    api: httpx.AsyncClient, world: World, owner: asyncpg.Connection
+):
+    doctor = await world.doctor(max_patients_per_day=1)
+    start = SOON + timedelta(days=3)
+    booked = await book(api, world, doctor, start)
+    slot, appointment = booked.json()["slot_id"], booked.json()["id"]
+    moved = "UPDATE appointment_slots SET slot_datetime = slot_datetime + $2 WHERE id = $1"
+    await owner.execute(moved, slot, timedelta(days=1))
+    assert await owner.fetchval("SELECT revision FROM appointments WHERE id = $1", appointment) == 1
+    # the day that it left is free again, and the one where it is now is full
+    assert (await book(api, world, doctor, start)).status_code == 201
+    full = await book(api, world, doctor, start + timedelta(days=1, hours=1))
+    refusal(full, "SLOT_UNAVAILABLE")
+    with pytest.raises(asyncpg.CheckViolationError):
+        await owner.execute(moved, slot, -timedelta(days=1, hours=2))

@@ -1,0 +1,69 @@
+"""The worker with all its lanes: gateways opened, and closed when it is done."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from health_services.announcements.service import of_disabled_webhook
+from health_services.database.base import AnyRow
+from health_services.database.engine import Database
+from health_services.notifications.carriers import MailCarrier, PushCarrier, SmsCarrier, Voice
+from health_services.notifications.models import Channel
+from health_services.notifications.sender import Carrier, Sender
+from health_services.notifications.unsubscribing import UnsubscribeLinks
+from health_services.outgoing.http import outgoing_session
+from health_services.outgoing.mail import mailer_of, sender_of
+from health_services.outgoing.push import push_gateway_of
+from health_services.outgoing.sms import sms_gateway_of
+from health_services.settings import Settings
+from health_services.webhooks.delivery import Deliveries
+from health_services.worker import Lane, Worker
+
+# Enough for all lanes to write down what became of their messages; requests have connections of their own.
+POOL_SIZE = 4
+STATEMENT_TIMEOUT_MS = 30_000
+
+
+def links_of(settings: Settings) -> UnsubscribeLinks:
+    """The links that this service puts into mails, and reads."""
+    assert settings.secret_key is not None, "the launcher decides which secret"
+    base_url = (settings.public_url or "http://localhost:8000").rstrip("/")
+    return UnsubscribeLinks(settings.secret_key.get_secret_value().encode(), base_url)
+
+
+async def _tell_of_disabled(session: AsyncSession, webhook: AnyRow, delivery_id: int) -> None:
+    await of_disabled_webhook(session, webhook, delivery_id, datetime.now(UTC))
+
+
+@asynccontextmanager
+async def open_worker(settings: Settings, role: str | None) -> AsyncIterator[Worker]:
+    """A worker on connections of its own; its gateways are closed at the end."""
+    assert settings.database_url is not None, "the launcher decides which database"
+    database = Database.connect(
+        settings.database_url.get_secret_value(),
+        role=role,
+        pool_size=POOL_SIZE,
+        pool_timeout=settings.database_pool_timeout,
+        timeouts={"statement_timeout_ms": STATEMENT_TIMEOUT_MS, "lock_timeout_ms": settings.lock_timeout_ms},
+    )
+    links = links_of(settings)
+    voice = Voice(settings.default_locale, links)
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(database.close)
+        mailer, sms, push = mailer_of(settings), sms_gateway_of(settings), push_gateway_of(settings)
+        for gateway in (mailer, sms, push):
+            closing.push_async_callback(gateway.close)
+        carriers: dict[Channel, Carrier] = {
+            Channel.EMAIL: MailCarrier(mailer, voice, sender_of(settings).addr_spec),
+            Channel.SMS: SmsCarrier(sms, voice),
+            Channel.PUSH: PushCarrier(push, voice, database),
+        }
+        http = await closing.enter_async_context(outgoing_session(allow_private=settings.webhook_allow_private))
+        concurrency = settings.worker_concurrency
+        lanes = [
+            Lane(channel, Sender(database, channel, carrier), concurrency) for channel, carrier in carriers.items()
+        ]
+        deliveries = Deliveries(database, http, links.secret, concurrency=concurrency, announce=_tell_of_disabled)
+        yield Worker([*lanes, Lane("webhooks", deliveries, concurrency)], poll_seconds=settings.worker_poll_seconds)
