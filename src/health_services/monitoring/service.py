@@ -13,7 +13,7 @@ from health_services.monitoring.repository import QueueRepository
 
 _FIGURES = {
     "due": ("health_messages_due", "Messages whose time has come and that are not out yet"),
-    "queued": ("health_messages_queued", "Messages that wait, for their time or for the worker; counted up to 100,000"),
+    "queued": ("health_messages_queued", "Messages that wait, for their time or for the worker; counted up to 10,000"),
     "failed": ("health_messages_failed", "Messages that were given up and are held for somebody to look at"),
     "oldest_seconds": ("health_messages_oldest_due_seconds", "How long the oldest message is due; 0 if none is"),
 }

@@ -35,7 +35,10 @@ async def list_notifications(
 @router.get("/unreachable", summary="List people to call", response_model=list[UnreachableRead], responses=errors())
 @requires("notifications:unreachable")
 async def list_unreachable(session: Session, caller: CurrentCaller, listing: Paging, now: Now) -> Any:
-    """People whom no channel reached, while it still matters; administrators, and staff for their clinics."""
+    """People whom no channel reached, while it still matters, the most urgent first.
+
+    Administrators, and staff for their clinics.
+    """
     return listing.answer(await service.list_unreachable(session, caller, now, listing.page))
 
 

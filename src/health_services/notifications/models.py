@@ -64,14 +64,25 @@ class Notification(Record):
         _one_of("state", State),
         Index("ix_notifications_dedupe_key", "dedupe_key", unique=True),
         Index("ix_notifications_appointment_id", "appointment_id"),
-        Index("ix_notifications_user_id", "user_id"),
         Index(
             "ix_notifications_channel_next_attempt_at",
             *("channel", "next_attempt_at"),
             postgresql_where=text("state = 'queued'"),
         ),
         Index("ix_notifications_failed", "id", postgresql_where=text("state = 'failed'")),
-        Index("ix_notifications_unreachable", "id", postgresql_where=text("is_unreachable")),
+        Index(
+            "ix_notifications_unreachable",
+            *(text("COALESCE(expires_at, 'infinity')"), "id"),
+            postgresql_where=text("is_unreachable"),
+        ),
+        Index("ix_notifications_other_channels", "id", postgresql_where=text("channel <> 'email'")),
+        Index(
+            "ix_notifications_other_kinds",
+            "id",
+            postgresql_where=text(
+                "kind NOT IN ('appointment_booked', 'appointment_cancelled', 'appointment_reminder')"
+            ),
+        ),
         {"postgresql_with": {"fillfactor": 80}},
     )
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
-from sqlalchemy import select, text
+from sqlalchemy import bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.database.base import AnyRow
@@ -134,10 +134,10 @@ _UNREACHABLE = text(
        JOIN users u ON u.id = n.user_id
        LEFT JOIN patients r ON r.user_id = n.user_id
        LEFT JOIN appointment_details v ON v.appointment_id = n.appointment_id
-       WHERE n.is_unreachable AND (n.expires_at IS NULL OR n.expires_at > :now)
+       WHERE n.is_unreachable AND COALESCE(n.expires_at, 'infinity') > :now
          AND (n.appointment_id IS NULL OR v.is_live OR n.kind = 'appointment_cancelled')
          AND (CAST(:clinics AS bigint[]) IS NULL OR v.clinic_id = ANY (CAST(:clinics AS bigint[])))
-       ORDER BY n.id OFFSET :skip LIMIT :probe"""
+       ORDER BY COALESCE(n.expires_at, 'infinity'), n.id OFFSET :skip LIMIT :probe"""
 )
 
 
@@ -212,10 +212,11 @@ class NotificationRepository:
         query = select(*_COLUMNS)
         for column, value in ((Notification.state, state), (Notification.kind, kind), (Notification.channel, channel)):
             if value is not None:
-                query = query.where(column == value)
+                # In the statement's text: a plan made once for any value would read the whole ledger for a seldom one.
+                query = query.where(column == bindparam(None, value, literal_execute=True))
         return (await self._session.execute(query.order_by(Notification.id).offset(page.skip).limit(page.probe))).all()
 
     async def unreachable(self, clinics: Sequence[int] | None, now: datetime, page: Page) -> Sequence[AnyRow]:
-        """Messages that no channel took and that still matter; of these clinics, or of all; one more than the page."""
+        """What no channel took and still matters, soonest too late first; of these clinics, or of all; one more."""
         values = {"clinics": clinics, "now": now, "skip": page.skip, "probe": page.probe}
         return (await self._session.execute(_UNREACHABLE, values)).all()
