@@ -29,6 +29,18 @@ async def documented(world: World) -> Documented:
     # what belongs to nobody here
     elsewhere = await world.doctor()
     await world.appointment(await world.patient(), elsewhere, await world.slot(elsewhere, capacity=2))
+    for table, values in (
+        (
+            "notifications (dedupe_key, kind, channel, user_id, subject, state, due_at, next_attempt_at)",
+            "'x', 'security_notice', 'email', 1, 'x', 'failed', now(), now()",
+        ),
+        (
+            "webhooks (url, events, secret, is_active)",
+            "'https://hooks.example.org', '{appointment.booked}', '', true",
+        ),
+        ("webhook_deliveries (webhook_id, event, subject, body, state)", "1, 'slot.created', 'slot:1', '{}', 'failed'"),
+    ):
+        await world.owner.execute(f"INSERT INTO {table} VALUES ({values})")
     assert (patient.user_id, applicant.user_id, newcomer.user_id) == (1, 2, 3)
     assert patient.patient_id == clinic == doctor.doctor_id == slot == appointment == 1
     return Documented(

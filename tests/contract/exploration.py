@@ -35,6 +35,20 @@ BEYOND_THE_SCHEMA = (
     "must not be the e-mail address or the name",
     "must be a whole number",  # 5.0, which JSON schema counts among the integers
     "has the same key twice",  # keys that differ in case only
+    "must not name one twice",
+    "must not begin when they end",
+    "tells of what concerns the safety",
+    "must be printable ASCII",
+    "is not a valid URL",
+    "must begin with https://",
+    "must not hold a user name",
+    "must not have a fragment",
+    "must name a host",
+    "must not lead to a private",
+    "must be a URL of a push service",
+    "has a port that does not exist",
+    "must be an uncompressed P-256 point",
+    "must be 16 bytes as base64url",
 )
 # A word beside an id, as in /appointments/book beside /appointments/{appointment_id}: another method on the word
 # is refused as a wrong id, by 400 instead of 405.

@@ -39,9 +39,35 @@ OPERATIONS = {
         "cancel_appointment",
         "get_appointment",
         "update_appointment",
+        "list_appointment_notifications",
+        "get_appointment_calendar",
         "list_appointments",
     ],
-    "Health": ["healthz", "readyz"],
+    "Notifications": [
+        "list_notifications",
+        "list_unreachable",
+        "retry_notification",
+        "get_preferences",
+        "update_preferences",
+        "ask_to_unsubscribe",
+        "unsubscribe",
+        "get_push_key",
+        "create_push_subscription",
+        "list_push_subscriptions",
+        "delete_push_subscription",
+    ],
+    "Calendar": ["get_calendar_feed", "create_calendar_feed", "delete_calendar_feed", "read_calendar"],
+    "Webhooks": [
+        "create_webhook",
+        "list_webhooks",
+        "get_webhook",
+        "update_webhook",
+        "delete_webhook",
+        "rotate_webhook_secret",
+        "list_webhook_deliveries",
+        "redeliver_webhook_delivery",
+    ],
+    "Health": ["healthz", "readyz", "metrics"],
 }
 # Who may send the example; administrators may send all others.
 SENDERS = {"register": "anonymous", "login": "anonymous", "update_appointment": "doctor"}
@@ -125,7 +151,7 @@ def body_examples(document: dict[str, Any], operation: dict[str, Any]) -> list[A
 WITH_BODY = [
     "register", "login", "create_patient", "search_patients", "update_patient", "create_doctor", "update_doctor",
     "create_clinic", "update_clinic", "add_clinic_staff", "create_slots", "book_appointment", "cancel_appointment",
-    "update_appointment",
+    "update_appointment", "update_preferences", "create_push_subscription", "create_webhook", "update_webhook",
 ]  # fmt: skip
 
 

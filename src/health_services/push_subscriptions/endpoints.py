@@ -20,7 +20,7 @@ router = APIRouter(prefix="/users/me/push-subscriptions", tags=["Notifications"]
 
 @key_router.get("/key", summary="Show the key of Web Push", response_model=PushKeyRead, responses=errors())
 @requires("push:key")
-async def push_key(request: Request) -> Any:
+async def get_push_key(request: Request) -> Any:
     """Any account: the `applicationServerKey` that a browser subscribes with."""
     return PushKeyRead(public_key=request.app.state.push.public_key)
 
@@ -33,7 +33,7 @@ async def push_key(request: Request) -> Any:
     responses=errors(ConflictException),
 )
 @requires("push-subscriptions:write")
-async def add_push_subscription(
+async def create_push_subscription(
     request: Request, session: Session, caller: CurrentCaller, body: PushSubscriptionCreate
 ) -> Any:
     """Any account, for itself: a browser's `PushSubscription.toJSON()`.
@@ -59,6 +59,6 @@ async def list_push_subscriptions(session: Session, caller: CurrentCaller, listi
     responses=errors(ResourceNotFoundException),
 )
 @requires("push-subscriptions:write")
-async def remove_push_subscription(session: Session, caller: CurrentCaller, subscription_id: IdInUrl) -> None:
+async def delete_push_subscription(session: Session, caller: CurrentCaller, subscription_id: IdInUrl) -> None:
     """Any account: one of its own; nothing is pushed to that browser any more."""
     await service.remove(session, caller, subscription_id)

@@ -91,7 +91,8 @@ class PushSubscriptionCreate(RequestShape):
         str, StringConstraints(strict=True, max_length=2000), AfterValidator(_endpoint), Field(description="https")
     ]
     expiration_time: Annotated[
-        float | None, Field(alias="expirationTime", description="not used: the push service says when it is over")
+        float | None,
+        Field(strict=True, alias="expirationTime", description="not used: the push service says when it is over"),
     ] = None
     keys: PushKeys
 
