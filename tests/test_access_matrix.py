@@ -1,5 +1,6 @@
 """Every request of docs/access.md as every caller, and every endpoint of the application in docs/access.md."""
 
+import hashlib
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from health_services.notifications.models import Kind
 from tests.access.cast import Cast, fingerprint, make_cast
 from tests.factories import World, booking, soon
+from tests.push_subscriptions.conftest import browser
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "access.md"
 CALLERS = (
@@ -79,6 +82,10 @@ def _doctor(cast: Cast) -> dict[str, Any]:
     }
 
 
+def _webhook(_: Cast) -> dict[str, Any]:
+    return {"url": "https://8.8.8.8/", "events": ["slot.created"]}
+
+
 BODIES: dict[tuple[str, str], Callable[[Cast], Any]] = {
     ("POST /api/v1/auth/register", "role patient"): _account("patient"),
     ("POST /api/v1/auth/register", "role doctor"): _account("doctor"),
@@ -103,6 +110,10 @@ BODIES: dict[tuple[str, str], Callable[[Cast], Any]] = {
     ("POST /api/v1/appointments/{appointment_id}/cancel", ""): lambda _: {"cancelled_reason": "Unable to attend"},
     ("PUT /api/v1/appointments/{appointment_id}", "notes"): lambda _: {"notes": "Blood pressure 120/80."},
     ("PUT /api/v1/appointments/{appointment_id}", "is_active: in error"): lambda _: {"is_active": False},
+    ("PUT /api/v1/users/me/preferences", ""): lambda _: {"locale": "de"},
+    ("POST /api/v1/users/me/push-subscriptions", ""): lambda _: browser(host="8.8.8.8"),
+    ("POST /api/v1/webhooks", ""): _webhook,
+    ("PUT /api/v1/webhooks/{webhook_id}", ""): lambda _: {"is_active": False},
 }
 
 ROWS = read_table(DOCUMENT.read_text(encoding="utf-8"))
@@ -114,24 +125,38 @@ async def password_hash(app: FastAPI) -> str:
     return hashed
 
 
-async def _stage(world: World, row: Row, password_hash: str) -> Cast:
+async def _open_feeds(world: World, cast: Cast) -> str:
+    """Give everybody a calendar feed; the token of the patient's."""
+    people = [person for column in CALLERS if (person := cast.caller(column))]
+    for person in people:
+        token_hash = hashlib.sha256(f"feed of {person.user_id}".encode()).digest()
+        await world.owner.execute("INSERT INTO calendar_feeds VALUES ($1, $2)", person.user_id, token_hash)
+    return f"feed of {cast.patient.user_id}"
+
+
+async def _stage(world: World, app: FastAPI, row: Row, password_hash: str) -> Cast:
     """What the row's request is about, as nobody has touched it yet."""
     is_over = row.variant == "is_active: in error"
     cast = await make_cast(world, **({"status": "completed"} if is_over else {}))
     await world.owner.execute("UPDATE users SET password_hash = $1 WHERE id = $2", password_hash, cast.patient.user_id)
     if row.request == "DELETE /api/v1/slots/{slot_id}":
         cast.ids["slot_id"] = cast.free_slot
+    if "calendar" in row.path:
+        cast.ids["token"] = await _open_feeds(world, cast)
+    if "unsubscribe" in row.path:
+        url = app.state.links.url(cast.patient.user_id, Kind.APPOINTMENT_REMINDER)
+        cast.ids["token"] = url.rpartition("/")[2]
     return cast
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 async def test_everybody_gets_what_the_table_says(
-    api: httpx.AsyncClient, world: World, owner: asyncpg.Connection, password_hash: str, row: Row
+    api: httpx.AsyncClient, app: FastAPI, world: World, owner: asyncpg.Connection, password_hash: str, row: Row
 ):
     found: dict[str, int] = {}
     make_body = BODIES.get((row.request, row.variant), lambda _: None)
     may_change = row.method != "GET" and row.request not in READS_BY_POST
-    cast, before = await _stage(world, row, password_hash), await fingerprint(owner)
+    cast, before = await _stage(world, app, row, password_hash), await fingerprint(owner)
     for column in CALLERS:
         person = cast.caller(column)
         path = f"http://test{row.path.format(**cast.ids)}"
@@ -142,7 +167,7 @@ async def test_everybody_gets_what_the_table_says(
         changed = {table for table in after if after[table] != before[table]}
         assert bool(changed) == (answer.is_success and may_change), f"{column}: {answer.status_code}, {changed}"
         if changed:
-            cast, before = await _stage(world, row, password_hash), await fingerprint(owner)
+            cast, before = await _stage(world, app, row, password_hash), await fingerprint(owner)
     assert found == row.statuses
 
 

@@ -40,19 +40,36 @@ async def statements(app: FastAPI) -> AsyncIterator[list[str]]:
         event.remove(engine, name, hook)
 
 
-async def test_round_trips(api: httpx.AsyncClient, world: World, statements: list[str]):
-    doctor, patient = await world.doctor(), await world.patient()
-    slots = [await world.slot(doctor) for _ in range(4)]
-    counted: dict[str, int] = {}
+class Counter:
+    """Sends requests, and counts what each kind of them asks of the database; the last time counts."""
 
-    async def count(name: str, method: str, path: str, **request: Any) -> httpx.Response:
-        statements.clear()
-        answer = await api.request(method, path, **request)
+    def __init__(self, api: httpx.AsyncClient, statements: list[str]) -> None:
+        self._api = api
+        self._statements = statements
+        self.counted: dict[str, int] = {}
+
+    async def __call__(self, name: str, method: str, path: str, **request: Any) -> httpx.Response:
+        self._statements.clear()
+        answer = await self._api.request(method, path, **request)
         assert answer.status_code < 300, answer.text
-        counted[name] = len(statements)
+        self.counted[name] = len(self._statements)
         return answer
 
-    for slot in slots[:2]:  # the first time, statements are prepared and types are looked up
+
+async def make_webhook(world: World) -> None:
+    """Somebody who wants to be told of everything."""
+    await world.owner.execute(
+        """INSERT INTO webhooks (url, events, secret)
+           VALUES ('https://8.8.8.8/', '{appointment.booked,appointment.cancelled,slot.created,slot.deleted}', '')"""
+    )
+
+
+async def test_round_trips(api: httpx.AsyncClient, world: World, statements: list[str]):
+    doctor, patient = await world.doctor(), await world.patient()
+    slots = [await world.slot(doctor) for _ in range(2)]
+    await make_webhook(world)
+    count = Counter(api, statements)
+    for slot in slots:  # the first time, statements are prepared and types are looked up
         body = booking(patient, doctor, slot)
         booked = await count("book", "POST", "/appointments/book", json=body, headers=patient.headers)
         await count("cancel", "POST", f"/appointments/{booked.json()['id']}/cancel", headers=patient.headers)
@@ -60,4 +77,34 @@ async def test_round_trips(api: httpx.AsyncClient, world: World, statements: lis
         await count("profile", "GET", "/auth/profile", headers=patient.headers)
         headers = {**patient.headers, "Idempotency-Key": f"key {slot}"}
         await count("book with a key", "POST", "/appointments/book", json=body, headers=headers)
-    assert counted == {"book": 4, "book with a key": 7, "cancel": 5, "list slots": 1, "profile": 1}
+    assert count.counted == {"book": 5, "book with a key": 8, "cancel": 6, "list slots": 1, "profile": 1}
+    told = await world.owner.fetchval("SELECT count(*) FROM notifications WHERE kind = 'appointment_booked'")
+    assert (told, await world.owner.fetchval("SELECT count(*) FROM webhook_deliveries")) == (4, 6)
+
+
+async def test_round_trips_of_messages(api: httpx.AsyncClient, world: World, statements: list[str]):
+    doctor, patient, admin = await world.doctor(), await world.patient(), await world.admin()
+    body = booking(patient, doctor, await world.slot(doctor))
+    booked = await api.post("/appointments/book", json=body, headers=patient.headers)
+    one = f"/appointments/{booked.json()['id']}"
+    count = Counter(api, statements)
+    for _ in range(2):
+        await count("preferences", "GET", "/users/me/preferences", headers=patient.headers)
+        await count("ledger", "GET", "/notifications", headers=admin.headers)
+        await count("call list", "GET", "/notifications/unreachable", headers=admin.headers)
+        await count("of an appointment", "GET", f"{one}/notifications", headers=patient.headers)
+    assert count.counted == {"preferences": 2, "ledger": 2, "call list": 2, "of an appointment": 3}
+
+
+async def test_nothing_of_a_booking_notifies(api: httpx.AsyncClient, world: World, statements: list[str]):
+    """Commits that do wait for each other; what the database calls by itself, tests/announcements looks at."""
+    await make_webhook(world)
+    doctor, patient, admin = await world.doctor(), await world.patient(), await world.admin()
+    slot = await world.slot(doctor)
+    headers = patient.headers | {"Idempotency-Key": "once"}
+    body = booking(patient, doctor, slot)
+    booked = await api.post("/appointments/book", json=body, headers=headers)
+    assert (await api.post(f"/appointments/{booked.json()['id']}/cancel", headers=patient.headers)).status_code == 200
+    assert (await api.delete(f"/slots/{slot}", headers=admin.headers)).status_code == 200
+    assert len([statement for statement in statements if "INSERT INTO webhook_deliveries" in statement]) >= 3
+    assert [statement for statement in statements if "notify" in statement.lower()] == []

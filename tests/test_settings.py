@@ -16,6 +16,20 @@ MALFORMED = {
         '["https://app.example.org/"]', '["ftp://app.example.org"]', "[1]",
     ],
     "public_url": ["health.example.org", "ftp://health.example.org", "https://", "https://h.example.org/?a=b"],
+    "smtp_url": [
+        "", "mail.example.org", "mail.example.org:25", "http://mail.example.org", "smtp:///mail", "smtp://:25", "smtp+tls://m.org",
+        "smtp://m.org:0", "smtp://m.org:65536", "smtp://m.org:x", "smtp://[::1", "SECRET://u:p@m.org",
+    ],
+    "sms_url": ["", "sms.example.org", "smtp://sms.example.org", "https:///sms", "https://u:p@", "https://s.org:0", "ftp://s.org"],
+    "mail_from": [
+        "", "clinic", "@example.org", "clinic@", "a@b@c.org", "Clinic clinic@example.org", "Clinic <clinic>",
+        "Clinic <clinic@example.org", "Clinic <a@b.org> <c@d.org>", "a@b.org\nBcc: c@d.org", "C\r\nX: y <c@d.org>",
+    ],
+    "webhook_allow_private": ["", "perhaps", "2"],
+    "default_locale": ["", "EN", "en-GB", "xx", "english"],
+    "worker_concurrency": ["0", "101", "1.5", "many"],
+    "worker_poll_seconds": ["0", "0.04", "61", "nan", "inf"],
+    "metrics": ["", "yes", "true", "ON"],
     "access_token_minutes": ["0", "1441", "an hour", ""],
     "password_memory_kib": ["19455", "1048577"],
     "password_time_cost": ["1", "21"],
@@ -28,7 +42,7 @@ MALFORMED = {
     "log_format": ["xml"],
 }  # fmt: skip
 # Any text will do for these as far as their form goes; what they name is checked where it is used.
-TEXTS = {"data_dir", "postgres_bin", "admin_email", "admin_password"}
+TEXTS = {"data_dir", "postgres_bin", "admin_email", "admin_password", "sms_from", "vapid_private_key"}
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +70,23 @@ def test_a_malformed_setting_is_refused_by_name(field: str, value: str, monkeypa
         assert value not in sentence
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("smtp_url", "smtp://localhost"), ("smtp_url", "smtps://user:pass@mail.example.org:465"),
+        ("smtp_url", "smtp://[::1]:2525"), ("sms_url", "http://127.0.0.1:8080/messages"),
+        ("mail_from", "clinic@example.org"), ("mail_from", "Clinic für alle <clinic@example.org>"),
+        ("worker_poll_seconds", "0.05"), ("worker_concurrency", "100"), ("metrics", "off"), ("default_locale", "ar"),
+        ("webhook_allow_private", "true"),
+    ],
+)  # fmt: skip
+def test_what_is_well_formed_is_taken(field: str, value: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(variable(field), value)
+    taken = getattr(load_settings(), field)
+    shown = taken.get_secret_value() if isinstance(taken, SecretStr) else str(taken)
+    assert shown.lower() == value.lower()
+
+
 def test_each_of_several_malformed_settings_has_its_sentence(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HEALTH_LOG_LEVEL", "loud")
     monkeypatch.setenv("HEALTH_DATABASE_POOL_SIZE", "many")
@@ -74,6 +105,10 @@ def test_what_is_given_is_read(monkeypatch: pytest.MonkeyPatch):
         "HEALTH_CORS_ORIGINS": '["https://app.example.org", "http://localhost:3000"]',
         "HEALTH_PUBLIC_URL": "https://health.example.org/booking",
         "HEALTH_DATABASE_POOL_SIZE": "500",
+        "HEALTH_SMTP_URL": "smtp+starttls://clinic:p%40ss@mail.example.org:587",
+        "HEALTH_SMS_URL": "https://AC1:secret@sms.example.org/2010-04-01",
+        "HEALTH_MAIL_FROM": "Clinic <clinic@example.org>",
+        "HEALTH_METRICS": "on",
     }
     for name, value in given.items():
         monkeypatch.setenv(name, value)
@@ -82,7 +117,11 @@ def test_what_is_given_is_read(monkeypatch: pytest.MonkeyPatch):
     assert settings.cors_origins == ["https://app.example.org", "http://localhost:3000"]
     assert (settings.public_url, settings.database_pool_size) == (given["HEALTH_PUBLIC_URL"], 500)
     assert "k" * 32 not in repr(settings)
-    assert given["DATABASE_URL"] not in repr(settings)
+    assert (settings.mail_from, settings.metrics) == (given["HEALTH_MAIL_FROM"], "on")
+    assert settings.smtp_url == SecretStr(given["HEALTH_SMTP_URL"])
+    assert settings.sms_url == SecretStr(given["HEALTH_SMS_URL"])
+    for name in ("DATABASE_URL", "HEALTH_SMTP_URL", "HEALTH_SMS_URL"):
+        assert given[name] not in repr(settings)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ class Cast:
     new_doctor: Person
     new_staff: Person
     free_slot: int
-    ids: dict[str, int] = field(default_factory=dict)
+    ids: dict[str, Any] = field(default_factory=dict)
 
     def caller(self, column: str) -> Person | None:
         """Who calls in this column of the table; None is nobody."""
@@ -59,6 +59,7 @@ async def make_cast(world: World, **of_appointment: Any) -> Cast:
         "user_id": staff.user_id,
         "slot_id": slot,
         "appointment_id": appointment,
+        **await _messages(world, patient, appointment),
     }
     return Cast(
         patient=patient,
@@ -73,6 +74,32 @@ async def make_cast(world: World, **of_appointment: Any) -> Cast:
         free_slot=await world.slot(doctor),
         ids=ids,
     )
+
+
+async def _messages(world: World, patient: Person, appointment: int) -> dict[str, int]:
+    """The patient's message that was given up and his browser, and a webhook with a delivery that was given up."""
+    insert = world.owner.fetchval
+    webhook = await insert(
+        "INSERT INTO webhooks (url, events, secret) VALUES ('https://8.8.8.8/', '{slot.deleted}', '') RETURNING id"
+    )
+    return {
+        "webhook_id": webhook,
+        "delivery_id": await insert(
+            """INSERT INTO webhook_deliveries (webhook_id, event, subject, body, state)
+               VALUES ($1, 'slot.deleted', 'slot:1', '{}', 'failed') RETURNING id""",
+            webhook,
+        ),
+        "notification_id": await insert(
+            """INSERT INTO notifications (dedupe_key, kind, channel, user_id, appointment_id, subject, state, due_at,
+                                          next_attempt_at, is_unreachable)
+               VALUES ($1, 'appointment_booked', 'email', $2, $3, $1, 'failed', now(), now(), true) RETURNING id""",
+            *(f"appointment:{appointment}", patient.user_id, appointment),
+        ),
+        "subscription_id": await insert(
+            "INSERT INTO push_subscriptions (user_id, endpoint, p256dh, auth) VALUES ($1, $2, '', '') RETURNING id",
+            *(patient.user_id, f"https://8.8.8.8/{appointment}"),
+        ),
+    }
 
 
 async def fingerprint(owner: asyncpg.Connection) -> dict[str, str]:

@@ -49,6 +49,9 @@ DOORS = [
     Door("DELETE /slots/{slot_id}", "doctor concerned", "staff of another clinic", conflict=True),
     Door("PUT /doctors/{doctor_id}", "doctor concerned", None, lambda _: {"experience_years": 3}),
     Door("PUT /clinics/{clinic_id}", "staff of the clinic", None, lambda _: {"city": "Boston"}),
+    Door("PUT /webhooks/{webhook_id}", "doctor concerned", None, lambda _: {"is_active": False}),
+    Door("DELETE /webhooks/{webhook_id}", "staff of the clinic", None),
+    Door("DELETE /users/me/push-subscriptions/{subscription_id}", None, None),
 ]
 
 
