@@ -88,6 +88,9 @@ class Worker:
             except (DBAPIError, PoolTimeoutError, OSError) as error:
                 log.warning("the worker cannot reach the database", lane=lane.name, error=type(error).__name__)
                 wait, pause = pause, min(pause * 2, LONGEST_PAUSE)
+            except Exception as error:  # an error of ours ends no lane, and not the other lanes with it
+                _log_crash(lane, error)
+                wait, pause = pause, min(pause * 2, LONGEST_PAUSE)
             under_way |= {asyncio.create_task(self._carry_out(lane, job, slots)) for job in jobs}
             await self._until_there_is_room(under_way, lane.concurrency, wait)
 
@@ -119,8 +122,13 @@ class Worker:
             except (DBAPIError, PoolTimeoutError, OSError) as error:
                 log.warning("what became of a message is not written down", lane=lane.name, error=type(error).__name__)
             except Exception as error:
-                frames = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-                log.exception("crash", lane=lane.name, error=type(error).__name__, frames=frames[-8:], exc_info=False)
+                _log_crash(lane, error)
+
+
+def _log_crash(lane: Lane, error: Exception) -> None:
+    """Where it happened, never what was to be said."""
+    frames = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    log.error("crash", lane=lane.name, error=type(error).__name__, frames=frames[-8:])
 
 
 async def run_until(worker: Worker, stopped: asyncio.Event, grace_seconds: float) -> None:

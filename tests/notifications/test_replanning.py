@@ -39,7 +39,7 @@ async def move(owner: asyncpg.Connection, appointment: int, **columns: Any) -> N
 async def test_a_visit_that_is_moved_takes_its_reminders_along(
     api: httpx.AsyncClient, world: World, owner: asyncpg.Connection, ledger: Ledger
 ):
-    patient, old, new = await world.patient(), at_noon(5), at_noon(5) + 3 * HOUR
+    patient, old, new = await world.patient(), at_noon(5), at_noon(8)
     appointment = await book(api, world, patient, old)
     other = await book(api, world, patient, old)
     await ledger.send(Carrier())  # the two bookings

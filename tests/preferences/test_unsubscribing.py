@@ -1,5 +1,6 @@
 """The link in a mail: what it asks, what it stops, and that nobody can make one."""
 
+import asyncio
 import base64
 import io
 import json
@@ -193,3 +194,15 @@ async def test_the_token_is_not_in_the_log(
     paths = [json.loads(line)["path"] for line in written.getvalue().splitlines()]
     assert paths == ["/api/v1/unsubscribe/…"] * 5
     assert token[:24] not in written.getvalue()
+
+
+async def test_a_wish_of_the_same_moment_is_not_undone(api: httpx.AsyncClient, world: World, app: FastAPI):
+    for _ in range(10):
+        patient = await world.patient()
+        await prefer(api, patient, locale="en")
+        wish = {"channels": {REMINDER: ["push", "email"]}}
+        await asyncio.gather(
+            api.put("/users/me/preferences", json=wish, headers=patient.headers),
+            *(api.post(path_of(app, patient), **FORM) for _ in range(3)),
+        )
+        assert (await channels(api, patient))[REMINDER] in (["push"], ["push", "email"])

@@ -4,10 +4,12 @@ The claim is committed before anything is sent, and what became of it afterwards
 message and never loses it. No transaction is open while a gateway is spoken to.
 """
 
+import math
 import random
+import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Protocol
 
@@ -47,11 +49,16 @@ class Sender:
     carrier: Carrier
     lease: timedelta = LEASE
     luck: Callable[[], float] = random.random
+    # Until when what was claimed may be begun, by a clock that nobody sets; by message and attempt.
+    _begin_until: dict[tuple[int, int], float] = field(default_factory=dict, init=False, repr=False)
 
     async def take(self, limit: int) -> Sequence[AnyRow]:
         """Claim up to so many messages that are due."""
+        begin_until = time.monotonic() + self.lease.total_seconds() / 2
         async with self.database.reading() as session:
-            return await NotificationRepository(session).take(self.channel, limit, self.lease)
+            rows = await NotificationRepository(session).take(self.channel, limit, self.lease)
+        self._begin_until.update(((row.id, row.attempts), begin_until) for row in rows)
+        return rows
 
     async def next_due(self) -> timedelta | None:
         """How long until there is something to do; None if nothing waits."""
@@ -59,7 +66,14 @@ class Sender:
             return await NotificationRepository(session).next_due(self.channel)
 
     async def carry_out(self, row: AnyRow) -> None:
-        """Do what is right with one claimed message; whatever happens to it happens to no other."""
+        """Do what is right with one claimed message; whatever happens to it happens to no other.
+
+        One that waited for half of its claim, since this process or the machine stood still, is left alone: somebody
+        else may have it before it would be out.
+        """
+        if time.monotonic() > self._begin_until.pop((row.id, row.attempts), math.inf):
+            log.warning("a claim has run out before its message was begun", notification=row.id)
+            return
         try:
             decision = deciding.decide(row)
             if decision.step is not Step.SEND:

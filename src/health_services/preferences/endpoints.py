@@ -1,8 +1,8 @@
 """/users/me/preferences, and the link that stops mails."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from health_services.access.dependencies import CurrentCaller
 from health_services.access.permissions import requires
@@ -20,6 +20,11 @@ unsubscribe_router = APIRouter(prefix="/unsubscribe", tags=["Notifications"], ro
 _PAGE: dict[int | str, dict[str, Any]] = {
     200: {"description": "A page for a person", "content": {"text/html": {"schema": {"type": "string"}}}}
 }
+
+# Told to callers, but not checked: whatever is no token of ours opens nothing, and is not found.
+LinkToken = Annotated[
+    str, Path(description="the token of a link in a mail", json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"})
+]
 
 
 @router.get("", summary="See how you are told", response_model=PreferencesRead, responses=errors())
@@ -43,7 +48,7 @@ async def update_preferences(session: Session, caller: CurrentCaller, body: Pref
     responses=_PAGE | errors(ResourceNotFoundException),
 )
 @requires("unsubscribe")
-async def ask_to_unsubscribe(request: Request, token: str) -> Any:
+async def ask_to_unsubscribe(request: Request, token: LinkToken) -> Any:
     """The page behind the link in a mail: it asks, since programs follow links too; nothing changes."""
     links: UnsubscribeLinks = request.app.state.links
     _, kind = service.meant(links, token)
@@ -57,7 +62,7 @@ async def ask_to_unsubscribe(request: Request, token: str) -> Any:
     responses=_PAGE | errors(ResourceNotFoundException),
 )
 @requires("unsubscribe")
-async def unsubscribe(session: Session, request: Request, token: str, now: Now) -> Any:
+async def unsubscribe(session: Session, request: Request, token: LinkToken, now: Now) -> Any:
     """One click, by a person on that page or by a mail program (RFC 8058); needs no sign-in."""
     links: UnsubscribeLinks = request.app.state.links
     user_id, kind = service.meant(links, token)

@@ -76,6 +76,6 @@ def meant(links: UnsubscribeLinks, token: str) -> tuple[int, Kind]:
 
 async def unsubscribe(session: AsyncSession, user_id: int, kind: Kind, now: datetime) -> None:
     """Send no more mails of this kind; other channels stay."""
-    shown = await read(session, user_id)
-    left = [channel for channel in shown.channels[kind] if channel is not Channel.EMAIL]
+    row = await PreferencesRepository(session).get_for_update(user_id)
+    left = [channel for channel in _shown(row).channels[kind] if channel is not Channel.EMAIL]
     await update(session, user_id, PreferencesUpdate(channels={kind: left}), now)
