@@ -11,7 +11,8 @@ from tests.factories import World, booking
 
 KEYS = {
     "id", "patient_id", "doctor_id", "clinic_id", "slot_id", "slot_datetime", "duration_minutes", "status",
-    "reason_for_visit", "notes", "cancelled_at", "cancelled_reason", "is_active", "revision", "created_at", "updated_at",
+    "reason_for_visit", "notes", "cancelled_at", "cancelled_reason", "is_active", "revision", "created_at",
+    "updated_at",
 }  # fmt: skip
 PAST = timedelta(days=-2)
 
