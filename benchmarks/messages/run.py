@@ -28,12 +28,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import mail_server
 import psutil
 import region
+from machine import Machine
 from mail_server import MailServer
 
 from health_services.database import embedded, migrations, roles
@@ -139,13 +139,14 @@ async def _throughput(bench: Bench, messages: int) -> None:
     with bench.worker() as worker:
         await region.remind(bench.owner, 0, held=True)
         before = [_cpu(worker), bench.mail.cpu_seconds(), bench.database_seconds()]
-        machine, began = psutil.cpu_times(), time.monotonic()
+        machine, began = Machine.now(), time.monotonic()
         await region.release(bench.owner)
         await _settled(bench)
         seconds = time.monotonic() - began
+        others = machine.since()
         after = [_cpu(worker), bench.mail.cpu_seconds(), bench.database_seconds()]
     await _account(bench, messages)
-    say(f"{messages} messages due at once, {bench.concurrency} under way at a time; {_others(machine, seconds)}")
+    say(f"{messages} messages due at once, {bench.concurrency} under way at a time; {others}")
     say(f"  {messages / seconds:.0f} messages/s")
     for name, used in zip(("worker", "mail server", "database"), map(float.__sub__, after, before), strict=True):
         say(f"  {name}: {used / messages * 1000:.2f} ms of processor time for each, {used / seconds:.0%} of a core")
@@ -217,13 +218,6 @@ async def _account(bench: Bench, messages: int) -> list[tuple[str, float]]:
     if len(people) != messages - refused or set(people.values()) != {1} or states != expected:
         raise SystemExit(f"FAULT {people.total()} mails to {len(people)} people; the ledger says {states}")
     return arrivals
-
-
-def _others(before: Any, seconds: float) -> str:
-    """What else the machine did since then, and what its host kept from it; in cores of all it has."""
-    after, cores = psutil.cpu_times(), psutil.cpu_count()
-    busy, stolen = (after.user + after.system - before.user - before.system, after.steal - before.steal)
-    return f"of {cores} cores {busy / seconds:.1f} were busy and {stolen / seconds:.1f} withheld by the host"
 
 
 def _cpu(process: psutil.Process) -> float:

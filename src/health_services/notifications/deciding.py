@@ -47,7 +47,7 @@ def decide(row: AnyRow) -> Decision:
     if row.attempts > ATTEMPTS:
         return Decision(Step.GIVE_UP, "the worker ended in every attempt")
     if row.kind != Kind.APPOINTMENT_REMINDER:
-        return SEND
+        return _unless_unwanted(row)
     if row.told_starts_at != row.starts_at:
         return Decision(Step.REPLAN, "the visit was moved")
     contact = Contact.read(row.contact)
@@ -69,6 +69,15 @@ def _why_not(row: AnyRow) -> str | None:
     if row.is_overtaken:
         return "a later reminder is due already"
     return None
+
+
+def _unless_unwanted(row: AnyRow) -> Decision:
+    """Who stopped this kind, or this channel for it, after the message was written, is not sent it there any more."""
+    wanted = Contact.read(row.contact).wanted(Kind(row.kind))
+    if row.channel in wanted:
+        return SEND
+    reason = "not wanted any more"
+    return Decision(Step.GIVE_UP, reason) if wanted else Decision(Step.SKIP, reason)
 
 
 def _unless_quiet(row: AnyRow, contact: Contact) -> Decision:
