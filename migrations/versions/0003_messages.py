@@ -125,6 +125,7 @@ INDEXES = (
     """CREATE INDEX ix_notifications_channel_next_attempt_at
        ON notifications (channel, next_attempt_at) WHERE state = 'queued'""",
     "CREATE INDEX ix_notifications_failed ON notifications (id) WHERE state = 'failed'",
+    "CREATE INDEX ix_notifications_channel_failed ON notifications (channel, id) WHERE state = 'failed'",
     """CREATE INDEX ix_notifications_unreachable ON notifications (COALESCE(expires_at, 'infinity'), id)
        WHERE is_unreachable""",
     # What a list of a seldom kind or channel finds without reading all the rest; usual messages cost nothing here.

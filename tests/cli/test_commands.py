@@ -16,7 +16,8 @@ from tests.cli.test_start import ask, two_urls
 from tests.database.servers import sql
 
 COMMANDS = [
-    ["serve"], ["migrate"], ["create-admin"], ["user"], ["user", "deactivate"], ["user", "activate"],
+    ["serve"], ["worker"], ["mail-test"], ["migrate"], ["create-admin"], ["user"], ["user", "deactivate"],
+    ["user", "activate"],
     ["user", "set-password"], ["demo"], ["database-url"], ["openapi"], ["backup"], ["restore"],
 ]  # fmt: skip
 LOGIN = re.compile(r"^  (\w+) +(\S+@\S+) +(\S+)$", re.MULTILINE)

@@ -204,3 +204,16 @@ async def test_who_stopped_a_channel_is_not_told_on_it_though_the_message_waited
     assert await ledger.send(by_sms, Channel.SMS) == others
     assert (by_mail.sent(), len(by_sms.carried)) == ([], others)
     assert not (await ledger.row(1))["is_unreachable"]
+
+
+async def test_what_was_cancelled_while_it_waited_for_its_turn_is_not_sent(
+    api: httpx.AsyncClient, world: World, ledger: Ledger
+):
+    patient = await world.patient()
+    appointment = await book(api, world, patient, ahead(1.5))
+    sender = ledger.sender(carrier := Carrier())
+    (claimed,) = await sender.take(5)
+    await api.post(f"/appointments/{appointment}/cancel", headers=patient.headers)
+    await sender.carry_out(claimed)
+    assert carrier.sent() == []
+    assert [row["state"] for row in await ledger.rows()] == ["skipped", "queued"]

@@ -175,9 +175,12 @@ def test_nothing_of_a_person_is_in_its_repr():
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """What is logged."""
+    before = structlog.get_config()
+    structlog.reset_defaults()  # another test may have asked for warnings only
     monkeypatch.setattr(module, "log", structlog.get_logger("health_services.mail"))
     with capture_logs() as lines:
         yield lines
+    structlog.configure(**before)
 
 
 async def test_the_folder(tmp_path: Path, log: list[Any]):

@@ -31,6 +31,8 @@ Fault = Callable[[], None]
 PATIENCE_SECONDS = 200
 SHORT = timedelta(seconds=3)
 GUARD = "FOR UPDATE SKIP LOCKED"
+# The statements that ask what time it is.
+DECIDING = ("_CLAIM", "_DETAILS")
 # Imports take longer than all else in these tests: one process has made them, and every worker is its child.
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["__main__", __name__])
@@ -176,10 +178,11 @@ def with_false_clock() -> None:
 def deciding_by_its_clock() -> None:
     """Its clock can be turned, and it is its clock that tells what is due."""
     with_false_clock()
-    take, statement = ledger.NotificationRepository.take, ledger._CLAIM
+    take, statements = ledger.NotificationRepository.take, {name: vars(ledger)[name].text for name in DECIDING}
 
     async def take_by_clock(*args: Any) -> Any:
-        ledger._CLAIM = text(statement.text.replace("now()", f"(now() + interval '{_error.value} seconds')"))
+        mine = f"(now() + interval '{_error.value} seconds')"
+        vars(ledger).update({name: text(words.replace("now()", mine)) for name, words in statements.items()})
         return await take(*args)
 
     setattr(ledger.NotificationRepository, "take", take_by_clock)  # noqa: B010 - its type is another

@@ -70,6 +70,7 @@ class Notification(Record):
             postgresql_where=text("state = 'queued'"),
         ),
         Index("ix_notifications_failed", "id", postgresql_where=text("state = 'failed'")),
+        Index("ix_notifications_channel_failed", "channel", "id", postgresql_where=text("state = 'failed'")),
         Index(
             "ix_notifications_unreachable",
             *(text("COALESCE(expires_at, 'infinity')"), "id"),

@@ -90,7 +90,8 @@ _REPLAN = text(
            WHERE EXISTS (SELECT FROM notifications n
                          WHERE n.appointment_id = a.appointment_id AND n.user_id = a.user_id AND n.kind = a.kind
                            AND n.lead_minutes = a.lead_minutes AND n.starts_at = a.starts_at
-                           AND (n.state = 'sent' OR n.state = 'failed' AND n.attempts > 0))
+                           AND (n.state = 'sent' OR n.state = 'failed' AND n.attempts > 0
+                                OR n.state = 'queued' AND n.due_at <= now()))
        ), wanted AS (
            SELECT * FROM asked WHERE dedupe_key NOT IN (SELECT dedupe_key FROM begun)
        ), dropped AS (
@@ -128,7 +129,10 @@ _ADD = text(
                                   is_unreachable)
        VALUES (:dedupe_key, :kind, :channel, :user_id, :appointment_id, :subject, :revision, :lead_minutes,
                :starts_at, :expires_at, CAST(:data AS jsonb), :state, :due_at, :due_at, :last_error, :is_unreachable)
-       ON CONFLICT (dedupe_key) DO NOTHING"""
+       ON CONFLICT (dedupe_key) DO UPDATE
+           SET state = excluded.state, due_at = excluded.due_at, next_attempt_at = excluded.next_attempt_at,
+               attempts = 0, last_error = NULL, updated_at = now()
+           WHERE notifications.state = 'skipped'"""
 )
 _UNREACHABLE = text(
     """SELECT n.id AS notification_id, n.kind, n.user_id, r.id AS patient_id, u.name, u.mobile_no, n.last_error,
@@ -161,6 +165,13 @@ class NotificationRepository:
         wait: timedelta | None = await self._session.scalar(_NEXT_DUE, {"channel": channel})
         return wait
 
+    async def is_still_wanted(self, row: AnyRow) -> bool:
+        """Whether nobody dropped it, and no other worker took it, since this one did."""
+        query = select(Notification.id).where(
+            Notification.id == row.id, Notification.attempts == row.attempts, Notification.state == "queued"
+        )
+        return await self._session.scalar(query) is not None
+
     async def mark_sent(self, notification_id: int) -> None:
         """It is out."""
         await self._session.execute(_SENT, {"id": notification_id})
@@ -177,7 +188,7 @@ class NotificationRepository:
         return ended.one_or_none() is not None
 
     async def add(self, values: dict[str, Any]) -> None:
-        """One more message, unless its key is there already."""
+        """One more message; one with its key that was dropped before is taken up again, any other stays as it is."""
         await self._session.execute(_ADD, values | {"data": orjson.dumps(values["data"]).decode()})
 
     async def retry(self, notification_id: int) -> None:

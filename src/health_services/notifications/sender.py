@@ -79,6 +79,9 @@ class Sender:
             if decision.step is not Step.SEND:
                 await self._follow(row, decision)
                 return
+            async with self.database.reading() as session:
+                if not await NotificationRepository(session).is_still_wanted(row):
+                    return  # cancelled while it waited for its turn
             await self.carrier.carry(row)
         except SendingFailed as failure:
             await self._failed(row, failure)
