@@ -20,6 +20,8 @@ log = structlog.get_logger("health_services.worker")
 
 # After a failure of the database; doubled each time, up to the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0
+# What is due, but could not be taken, is somebody else's for an instant.
+SHORTEST_WAIT = 0.05
 
 
 class Source(Protocol):
@@ -86,7 +88,7 @@ class Worker:
                 wait = 0.0 if len(jobs) == free else await self._idle_time(lane)
                 pause = FIRST_PAUSE
             except (DBAPIError, PoolTimeoutError, OSError) as error:
-                log.warning("the worker cannot reach the database", lane=lane.name, error=type(error).__name__)
+                log.warning("the worker cannot use the database", lane=lane.name, error=_kind_of(error))
                 wait, pause = pause, min(pause * 2, LONGEST_PAUSE)
             except Exception as error:  # an error of ours ends no lane, and not the other lanes with it
                 _log_crash(lane, error)
@@ -97,7 +99,7 @@ class Worker:
     async def _idle_time(self, lane: Lane) -> float:
         """Seconds until the next job is due, at most the polling time."""
         due = await lane.source.next_due()
-        return self._poll if due is None else min(self._poll, max(due.total_seconds(), 0.001))
+        return self._poll if due is None else min(self._poll, max(due.total_seconds(), SHORTEST_WAIT))
 
     async def _until_there_is_room(self, under_way: set[asyncio.Task[None]], concurrency: int, wait: float) -> None:
         """Wait until it is time to look again: there is room, and one has ended or the time is over; or for `stop`.
@@ -120,9 +122,15 @@ class Worker:
             try:
                 await lane.source.carry_out(job)
             except (DBAPIError, PoolTimeoutError, OSError) as error:
-                log.warning("what became of a message is not written down", lane=lane.name, error=type(error).__name__)
+                log.warning("what became of a message is not written down", lane=lane.name, error=_kind_of(error))
             except Exception as error:
                 _log_crash(lane, error)
+
+
+def _kind_of(error: Exception) -> str:
+    """The error's class and, where the database answered, its SQLSTATE."""
+    sqlstate = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return f"{type(error).__name__} {sqlstate}" if sqlstate else type(error).__name__
 
 
 def _log_crash(lane: Lane, error: Exception) -> None:

@@ -142,11 +142,11 @@ def test_each_person_is_told_on_the_first_channel_that_he_wants_and_has():
 
 def test_the_next_channel_is_the_next_one_that_the_person_wants_and_has():
     everywhere = contact(channels={"appointment_booked": ["sms", "push", "email"]})
-    assert everywhere.usable(Kind.APPOINTMENT_BOOKED, after=Channel.SMS) is Channel.PUSH
-    assert everywhere.usable(Kind.APPOINTMENT_BOOKED, after=Channel.EMAIL) is None
+    assert everywhere.usable(Kind.APPOINTMENT_BOOKED, after=Channel.SMS) == [Channel.PUSH, Channel.EMAIL]
+    assert everywhere.usable(Kind.APPOINTMENT_BOOKED, after=Channel.EMAIL) == []
     # who changed his mind in between is told on what he wants now
     email_only = contact(channels={"appointment_booked": ["email"]})
-    assert email_only.usable(Kind.APPOINTMENT_BOOKED, after=Channel.SMS) is Channel.EMAIL
+    assert email_only.usable(Kind.APPOINTMENT_BOOKED, after=Channel.SMS) == [Channel.EMAIL]
 
 
 def test_a_reminder_that_is_late_waits_for_the_morning_but_not_beyond_the_last_call():

@@ -246,4 +246,4 @@ async def test_who_changes_his_mind_in_between_is_told_where_he_wants_it(
     await book(api, world, patient, ahead(72))
     await prefer(api, patient, channels={BOOKED: ["sms"]})
     await ledger.send(failing(GONE))
-    assert await ledger.states(kind=BOOKED) == [(BOOKED, None, "email", "failed"), (BOOKED, None, "sms", "queued")]
+    assert await ledger.states(kind=BOOKED) == [(BOOKED, None, "email", "skipped"), (BOOKED, None, "sms", "queued")]

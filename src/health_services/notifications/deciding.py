@@ -24,7 +24,9 @@ class Step(Enum):
     SKIP = "skip"
     WAIT = "wait"
     REPLAN = "replan"
+    REROUTE = "reroute"
     GIVE_UP = "give up"
+    CALL = "call"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Decision:
 
 
 SEND = Decision(Step.SEND)
+NOT_WANTED = "not wanted any more"
 
 
 def decide(row: AnyRow) -> Decision:
@@ -44,6 +47,9 @@ def decide(row: AnyRow) -> Decision:
     reason = _why_not(row)
     if reason:
         return Decision(Step.SKIP, reason)
+    if not row.user_is_active:
+        # nobody reads there any more, and the visit is still to be
+        return Decision(Step.CALL, "the account is not active")
     if row.attempts > ATTEMPTS:
         return Decision(Step.GIVE_UP, "the worker ended in every attempt")
     if row.kind != Kind.APPOINTMENT_REMINDER:
@@ -51,17 +57,21 @@ def decide(row: AnyRow) -> Decision:
     if row.told_starts_at != row.starts_at:
         return Decision(Step.REPLAN, "the visit was moved")
     contact = Contact.read(row.contact)
-    if row.lead_minutes not in contact.lead_minutes or row.channel not in contact.wanted(Kind(row.kind)):
+    wanted = contact.wanted(Kind(row.kind))
+    if row.lead_minutes not in contact.lead_minutes or not wanted:
         # booked in the same moment in which the person changed his wishes
-        return Decision(Step.REPLAN, "not wanted any more")
+        return Decision(Step.REPLAN, NOT_WANTED)
     if row.due_at > row.now:
-        return Decision(Step.WAIT, "not due yet", row.due_at)
-    return _unless_quiet(row, contact)
+        is_planned_well = row.channel in wanted
+        return Decision(Step.WAIT, "not due yet", row.due_at) if is_planned_well else Decision(Step.REPLAN, NOT_WANTED)
+    return _unless_quiet(row, contact) or _unless_unwanted(row)
 
 
 def _why_not(row: AnyRow) -> str | None:
-    if not row.user_is_active or row.patient_is_active is False:
-        return "the account or the patient is not active"
+    if row.patient_is_active is False:
+        return "the patient is not active"
+    if row.appointment_id is None and not row.user_is_active:
+        return "the account is not active"
     if row.expires_at is not None and row.expires_at <= row.now:
         return "too late"
     if row.appointment_id is not None and row.kind != Kind.APPOINTMENT_CANCELLED and not row.is_live:
@@ -76,17 +86,16 @@ def _unless_unwanted(row: AnyRow) -> Decision:
     wanted = Contact.read(row.contact).wanted(Kind(row.kind))
     if row.channel in wanted:
         return SEND
-    reason = "not wanted any more"
-    return Decision(Step.GIVE_UP, reason) if wanted else Decision(Step.SKIP, reason)
+    return Decision(Step.REROUTE if wanted else Step.SKIP, NOT_WANTED)
 
 
-def _unless_quiet(row: AnyRow, contact: Contact) -> Decision:
+def _unless_quiet(row: AnyRow, contact: Contact) -> Decision | None:
     """A reminder that is late, since the worker was down or the gateway was, still wakes nobody."""
     if row.now - row.due_at <= PUNCTUAL:
-        return SEND
+        return None
     zone = zone_of(contact.time_zone, row.time_zone)
     at = out_of_quiet(row.now, row.starts_at, contact.quiet, zone, row.now)
-    return Decision(Step.WAIT, "quiet hours", at) if at > row.now else SEND
+    return Decision(Step.WAIT, "quiet hours", at) if at > row.now else None
 
 
 def pause(attempt: int, luck: float, asked: float | None) -> timedelta:

@@ -19,6 +19,7 @@ LAST_CALL = timedelta(hours=1)
 # A cancellation is worth telling even if the visit was about to begin.
 CANCELLATION_MATTERS = timedelta(hours=24)
 NO_ADDRESS = "no address"
+_CHANNELS = frozenset(Channel)
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,16 @@ class Contact:
 
     def wanted(self, kind: Kind) -> list[Channel]:
         """The channels for this kind of message, in order; none where the person wants none."""
-        chosen = [Channel(name) for name in self.channels.get(kind, list(Channel))]
+        chosen = [Channel(name) for name in self.channels.get(kind, list(Channel)) if name in _CHANNELS]
         if kind in SECURITY_KINDS and Channel.EMAIL not in chosen:
             return [Channel.EMAIL, *chosen]
         return chosen
 
-    def usable(self, kind: Kind, after: Channel | None = None) -> Channel | None:
-        """The first wanted channel with an address, of those that come after one that failed."""
+    def usable(self, kind: Kind, after: Channel | None = None) -> list[Channel]:
+        """The wanted channels with an address, in order; of those that come after one that failed."""
         wanted = self.wanted(kind)
         rest = wanted[wanted.index(after) + 1 :] if after in wanted else wanted
-        return next((channel for channel in rest if channel in self.addresses), None)
+        return [channel for channel in rest if channel in self.addresses]
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Message:
         return f"{self.kind}/{self.user_id}/{self.channel}/{self.subject}/{self.revision}/{lead}"
 
     def row(self) -> dict[str, Any]:
-        """The columns; who has no address is on the call list from the start."""
+        """The columns."""
         return {**vars(self), "dedupe_key": self.dedupe_key, "is_unreachable": self.state is State.FAILED}
 
 
@@ -154,11 +155,18 @@ def at_once(kind: Kind, contact: Contact, visit: PlannedVisit, now: datetime, da
     expires_at = visit.starts_at
     if kind is Kind.APPOINTMENT_CANCELLED:
         expires_at = max(visit.starts_at, now + CANCELLATION_MATTERS)
-    return _message(kind, contact, due_at=now, expires_at=expires_at, data=data, **_about(visit))
+    return _told_now(kind, contact, due_at=now, expires_at=expires_at, data=data, **_about(visit))
 
 
 def reminders(contact: Contact, visit: PlannedVisit, now: datetime) -> list[Message]:
-    """The reminders that still lie ahead; of two that quiet hours move to one instant, the later one of the two."""
+    """The reminders that still lie ahead; of two that quiet hours move to one instant, the later one of the two.
+
+    Who has no address now may have one when the time comes.
+    """
+    wanted = contact.wanted(Kind.APPOINTMENT_REMINDER)
+    if not wanted:
+        return []
+    channel = next(iter(contact.usable(Kind.APPOINTMENT_REMINDER)), wanted[0])
     zone = zone_of(contact.time_zone, visit.time_zone)
     planned: dict[datetime, int] = {}
     for lead in sorted(set(contact.lead_minutes), reverse=True):
@@ -166,16 +174,16 @@ def reminders(contact: Contact, visit: PlannedVisit, now: datetime) -> list[Mess
         if due_at > now:
             planned[out_of_quiet(due_at, visit.starts_at, contact.quiet, zone, now)] = lead
     return [
-        message
-        for due_at, lead in planned.items()
-        for message in _message(
-            Kind.APPOINTMENT_REMINDER,
-            contact,
+        Message(
+            kind=Kind.APPOINTMENT_REMINDER,
+            channel=channel,
+            user_id=contact.user_id,
             due_at=due_at,
             expires_at=visit.starts_at,
             lead_minutes=lead,
             **_about(visit),
         )
+        for due_at, lead in planned.items()
     ]
 
 
@@ -195,7 +203,7 @@ def out_of_quiet(
 
 def notice(kind: Kind, contact: Contact, subject: str, now: datetime, data: Mapping[str, Any]) -> list[Message]:
     """A message about something other than an appointment, on the person's first channel, at once."""
-    return _message(kind, contact, subject=subject, revision=0, due_at=now, data=data)
+    return _told_now(kind, contact, subject=subject, revision=0, due_at=now, data=data)
 
 
 def _about(visit: PlannedVisit) -> dict[str, Any]:
@@ -207,11 +215,11 @@ def _about(visit: PlannedVisit) -> dict[str, Any]:
     }
 
 
-def _message(kind: Kind, contact: Contact, **values: Any) -> list[Message]:
-    wanted = contact.wanted(kind)
+def _told_now(kind: Kind, contact: Contact, **values: Any) -> list[Message]:
+    """At most one message; who has no address is on the call list from the start."""
+    wanted, usable = contact.wanted(kind), contact.usable(kind)
     if not wanted:
         return []
-    channel = contact.usable(kind)
-    if channel is None:
+    if not usable:
         values |= {"state": State.FAILED, "last_error": NO_ADDRESS}
-    return [Message(kind=kind, channel=channel or wanted[0], user_id=contact.user_id, **values)]
+    return [Message(kind=kind, channel=[*usable, *wanted][0], user_id=contact.user_id, **values)]

@@ -1,6 +1,7 @@
 """SQL of the ledger: reading it, and what the worker does with it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,9 @@ _SHOWN = (
     "next_attempt_at", "attempts", "last_error", "sent_at", "created_at", "updated_at",
 )  # fmt: skip
 _COLUMNS = [getattr(Notification, name) for name in _SHOWN]
+
+# Longer than any send can take: until then nobody else takes the message, afterwards anybody may.
+LEASE = timedelta(minutes=2)
 
 # One statement, which stands alone: a claim is a time until which nobody else takes the message.
 _CLAIM = text(
@@ -54,10 +58,17 @@ _NEXT_DUE = text(
 )
 
 # Whoever was slower than his claim changes nothing of what came after it, except that a message that is out is out.
+# Whom one message about his visit has reached, nobody has to call for another.
 _SENT = text(
-    """UPDATE notifications SET state = 'sent', sent_at = now(), last_error = NULL, is_unreachable = false,
-              updated_at = now()
-       WHERE id = :id AND state <> 'sent'"""
+    """WITH sent AS (
+           UPDATE notifications SET state = 'sent', sent_at = now(), last_error = NULL, is_unreachable = false,
+                  updated_at = now()
+           WHERE id = :id AND state <> 'sent'
+           RETURNING id, user_id, appointment_id
+       )
+       UPDATE notifications n SET is_unreachable = false, updated_at = now() FROM sent
+       WHERE n.appointment_id = sent.appointment_id AND n.user_id = sent.user_id AND n.is_unreachable
+         AND n.id <> sent.id"""
 )
 _LATER = text(
     """UPDATE notifications SET next_attempt_at = CAST(:at AS timestamptz), last_error = :reason,
@@ -70,10 +81,23 @@ _END = text(
        WHERE id = :id AND attempts = :attempt AND state = 'queued'
        RETURNING id"""
 )
+_HOLD = text("UPDATE notifications SET state = 'failed', is_unreachable = true, updated_at = now() WHERE id = :id")
+# What is queued may be on its way at this moment: it is not looked at before that must have ended.
 _RETRY = text(
-    """UPDATE notifications SET state = 'queued', next_attempt_at = now(), attempts = 0, is_unreachable = false,
-              updated_at = now()
-       WHERE id = :id AND state = 'failed'"""
+    """UPDATE notifications
+       SET next_attempt_at = CASE state WHEN 'failed' THEN now() ELSE LEAST(next_attempt_at, now() + :lease) END,
+           attempts = CASE state WHEN 'failed' THEN 0 ELSE attempts END,
+           state = 'queued', is_unreachable = false, updated_at = now()
+       WHERE id = :id AND state IN ('failed', 'queued')"""
+)
+# The same message on another channel, sent or on its way.
+_ELSEWHERE = text(
+    """SELECT o.channel, o.state FROM notifications n
+       JOIN notifications o ON o.dedupe_key IN (
+           SELECT replace(n.dedupe_key, '/' || n.channel || '/', '/' || c.name || '/')
+           FROM unnest(ARRAY['email', 'sms', 'push']) AS c (name) WHERE c.name <> n.channel)
+       WHERE n.id = :id AND o.state IN ('queued', 'sent')
+       ORDER BY o.state DESC LIMIT 1"""
 )
 
 # What a person's reminders should be from now on, against what they are. One that was sent for the same visit, or that
@@ -90,16 +114,21 @@ _REPLAN = text(
            WHERE EXISTS (SELECT FROM notifications n
                          WHERE n.appointment_id = a.appointment_id AND n.user_id = a.user_id AND n.kind = a.kind
                            AND n.lead_minutes = a.lead_minutes AND n.starts_at = a.starts_at
-                           AND (n.state = 'sent' OR n.state = 'failed' AND n.attempts > 0
-                                OR n.state = 'queued' AND n.due_at <= now()))
+                           AND (n.state IN ('sent', 'failed') OR n.state = 'queued' AND n.due_at <= now())
+                           AND n.id IS DISTINCT FROM CAST(:id AS bigint))
        ), wanted AS (
            SELECT * FROM asked WHERE dedupe_key NOT IN (SELECT dedupe_key FROM begun)
        ), dropped AS (
            UPDATE notifications n SET state = 'skipped', last_error = 'planned anew', updated_at = now()
            WHERE n.appointment_id = ANY (CAST(:appointments AS bigint[])) AND n.user_id = :user_id
              AND n.kind = 'appointment_reminder' AND n.state = 'queued' AND n.due_at > now()
+             AND n.id IS DISTINCT FROM CAST(:id AS bigint)
              AND n.dedupe_key NOT IN (SELECT dedupe_key FROM wanted)
              AND (n.appointment_id, n.lead_minutes) NOT IN (SELECT appointment_id, lead_minutes FROM begun)
+       ), ended AS (
+           UPDATE notifications n SET state = 'skipped', last_error = :reason, updated_at = now()
+           WHERE n.id = CAST(:id AS bigint) AND n.attempts = :attempt AND n.state = 'queued'
+             AND n.dedupe_key NOT IN (SELECT dedupe_key FROM wanted)
        )
        INSERT INTO notifications AS n (dedupe_key, kind, channel, user_id, appointment_id, subject, revision,
                                        lead_minutes, starts_at, expires_at, data, state, due_at, next_attempt_at,
@@ -111,8 +140,10 @@ _REPLAN = text(
            SET state = excluded.state, starts_at = excluded.starts_at, expires_at = excluded.expires_at,
                due_at = excluded.due_at, next_attempt_at = excluded.next_attempt_at,
                last_error = excluded.last_error, is_unreachable = excluded.is_unreachable, updated_at = now()
-           WHERE n.state IN ('queued', 'skipped') OR (n.state = 'failed' AND n.attempts = 0)"""
+           WHERE n.state IN ('queued', 'skipped')"""
 )
+# Keeps foreign keys, and so bookings, waiting for nothing.
+_LOCK_PLAN = text("SELECT FROM users WHERE id = :id FOR NO KEY UPDATE")
 # Locked before the ledger, as by whoever cancels: what is found live stays so until the plan is written.
 _VISITS = text(
     """SELECT a.id, a.revision, s.slot_datetime AS starts_at, c.time_zone
@@ -132,8 +163,11 @@ _ADD = text(
        ON CONFLICT (dedupe_key) DO UPDATE
            SET state = excluded.state, due_at = excluded.due_at, next_attempt_at = excluded.next_attempt_at,
                attempts = 0, last_error = NULL, updated_at = now()
-           WHERE notifications.state = 'skipped'"""
+           WHERE notifications.state = 'skipped'
+       RETURNING true"""
 )
+_IS_ALIVE = text("SELECT state IN ('queued', 'sent') FROM notifications WHERE dedupe_key = :dedupe_key")
+# Of several messages to one person about one visit, the last.
 _UNREACHABLE = text(
     """SELECT n.id AS notification_id, n.kind, n.user_id, r.id AS patient_id, u.name, u.mobile_no, n.last_error,
               n.updated_at AS failed_at, n.appointment_id, v.clinic_id, v.clinic_name, v.starts_at
@@ -143,9 +177,20 @@ _UNREACHABLE = text(
        LEFT JOIN appointment_details v ON v.appointment_id = n.appointment_id
        WHERE n.is_unreachable AND COALESCE(n.expires_at, 'infinity') > :now
          AND (n.appointment_id IS NULL OR v.is_live OR n.kind = 'appointment_cancelled')
+         AND NOT EXISTS (SELECT FROM notifications o WHERE o.appointment_id = n.appointment_id
+                         AND o.user_id = n.user_id AND o.is_unreachable AND o.id > n.id)
          AND (CAST(:clinics AS bigint[]) IS NULL OR v.clinic_id = ANY (CAST(:clinics AS bigint[])))
        ORDER BY COALESCE(n.expires_at, 'infinity'), n.id OFFSET :skip LIMIT :probe"""
 )
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A message that was claimed for its `attempt` and is not to be sent, and why; none as it stands."""
+
+    id: int | None = None
+    attempt: int | None = None
+    reason: str | None = None
 
 
 class NotificationRepository:
@@ -173,7 +218,7 @@ class NotificationRepository:
         return await self._session.scalar(query) is not None
 
     async def mark_sent(self, notification_id: int) -> None:
-        """It is out."""
+        """It is out, and the person is reached."""
         await self._session.execute(_SENT, {"id": notification_id})
 
     async def put_off(self, row: AnyRow, at: datetime, reason: str | None, *, is_attempt: bool = True) -> None:
@@ -187,30 +232,45 @@ class NotificationRepository:
         ended = await self._session.execute(_END, values | {"is_unreachable": is_unreachable})
         return ended.one_or_none() is not None
 
-    async def add(self, values: dict[str, Any]) -> None:
-        """One more message; one with its key that was dropped before is taken up again, any other stays as it is."""
-        await self._session.execute(_ADD, values | {"data": orjson.dumps(values["data"]).decode()})
+    async def hold(self, notification_id: int) -> None:
+        """No channel is left for it: somebody has to call."""
+        await self._session.execute(_HOLD, {"id": notification_id})
+
+    async def add(self, values: dict[str, Any]) -> bool:
+        """One more message; one with its key that was dropped before is taken up again, any other stays as it is.
+
+        Whether there is one now that was or will be sent.
+        """
+        if await self._session.scalar(_ADD, values | {"data": orjson.dumps(values["data"]).decode()}):
+            return True
+        return bool(await self._session.scalar(_IS_ALIVE, {"dedupe_key": values["dedupe_key"]}))
 
     async def retry(self, notification_id: int) -> None:
-        """Let a message that was given up be tried again, from the first attempt on."""
-        await self._session.execute(_RETRY, {"id": notification_id})
+        """Let a message that was given up be tried again, from the first attempt on; one that waits, soon."""
+        await self._session.execute(_RETRY, {"id": notification_id, "lease": LEASE})
+
+    async def elsewhere(self, notification_id: int) -> AnyRow | None:
+        """The `channel` and `state` of the same message where another channel has sent or will send it."""
+        return (await self._session.execute(_ELSEWHERE, {"id": notification_id})).one_or_none()
 
     async def contact(self, user_id: int) -> str:
         """What `contact_of` says of the person, as JSON."""
         return str(await self._session.scalar(text("SELECT contact_of(:id)::text"), {"id": user_id}))
 
+    async def lock_plan(self, user_id: int) -> None:
+        """Let nobody else plan this person's reminders until the transaction ends."""
+        await self._session.execute(_LOCK_PLAN, {"id": user_id})
+
     async def visits(self, user_id: int, now: datetime) -> Sequence[AnyRow]:
         """The person's live appointments to come as a patient, locked against change."""
         return (await self._session.execute(_VISITS, {"user_id": user_id, "now": now})).all()
 
-    async def replan(self, user_id: int, appointments: list[int], messages: Sequence[dict[str, Any]]) -> None:
-        """Let these be the reminders of those appointments that are still to be sent."""
-        values = {
-            "user_id": user_id,
-            "appointments": appointments,
-            "messages": orjson.dumps(list(messages)).decode(),
-        }
-        await self._session.execute(_REPLAN, values)
+    async def replan(
+        self, user_id: int, appointments: list[int], messages: Sequence[dict[str, Any]], ended: Ended
+    ) -> None:
+        """Let these be the reminders of those appointments that are still to be sent, without the one that ended."""
+        values = {"user_id": user_id, "appointments": appointments, "messages": orjson.dumps(list(messages)).decode()}
+        await self._session.execute(_REPLAN, values | vars(ended))
 
     async def get(self, notification_id: int, *, lock: bool = False) -> AnyRow | None:
         """One message, on request locked until the transaction ends; with `expires_at`."""

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import orjson
@@ -23,12 +23,9 @@ from health_services.notifications import deciding
 from health_services.notifications.deciding import ATTEMPTS, Decision, Step
 from health_services.notifications.models import Channel, Kind, State
 from health_services.notifications.planning import Contact, Message
-from health_services.notifications.repository import NotificationRepository
+from health_services.notifications.repository import LEASE, Ended, NotificationRepository
 from health_services.notifications.service import replan
-from health_services.outgoing.errors import NotNow, SendingFailed, Undeliverable
-
-# Longer than any send can take: until then nobody else takes the message, afterwards anybody may.
-LEASE = timedelta(minutes=2)
+from health_services.outgoing.errors import NotNow, SendingFailed
 
 log = structlog.get_logger("health_services.messages")
 
@@ -84,6 +81,7 @@ class Sender:
                     return  # cancelled while it waited for its turn
             await self.carrier.carry(row)
         except SendingFailed as failure:
+            log.warning("not sent", channel=row.channel, notification=row.id, reason=failure.reason)
             await self._failed(row, failure)
             return
         except DBAPIError:
@@ -96,17 +94,21 @@ class Sender:
             await NotificationRepository(session).mark_sent(row.id)
 
     async def _follow(self, row: AnyRow, decision: Decision) -> None:
-        if decision.step is Step.GIVE_UP:
-            raise Undeliverable(decision.reason)
         async with self.database.writing() as session, session.begin():
             notifications = NotificationRepository(session)
-            if decision.step is Step.WAIT:
-                assert decision.until is not None
-                await notifications.put_off(row, decision.until, decision.reason, is_attempt=False)
-                return
-            is_dropped = await notifications.end(row, State.SKIPPED, decision.reason)
-            if is_dropped and decision.step is Step.REPLAN:
-                await replan(session, row.user_id, row.now)
+            match decision:
+                case Decision(Step.WAIT, reason, datetime() as until):
+                    await notifications.put_off(row, until, reason, is_attempt=False)
+                case Decision(Step.REPLAN, reason):
+                    await replan(session, row.user_id, row.now, instead_of=Ended(row.id, row.attempts, reason))
+                case Decision(Step.REROUTE, reason):
+                    await self._pass_on(notifications, row, State.SKIPPED, reason)
+                case Decision(Step.GIVE_UP, reason):
+                    await self._pass_on(notifications, row, State.FAILED, reason)
+                case Decision(Step.CALL, reason):
+                    await notifications.end(row, State.FAILED, reason, is_unreachable=True)
+                case Decision(Step.SKIP, reason):
+                    await notifications.end(row, State.SKIPPED, reason)
 
     async def _failed(self, row: AnyRow, failure: SendingFailed) -> None:
         """Try again later; or give it up, and go on with the person's next channel where there is one."""
@@ -117,11 +119,16 @@ class Sender:
                 if row.expires_at is None or again_at < row.expires_at:
                     await notifications.put_off(row, again_at, failure.reason)
                     return
-            contact = Contact.read(row.contact)
-            channel = contact.usable(Kind(row.kind), after=self.channel)
-            is_ours = await notifications.end(row, State.FAILED, failure.reason, is_unreachable=channel is None)
-            if is_ours and channel is not None:
-                await notifications.add(replace(_message(row), channel=channel).row())
+            await self._pass_on(notifications, row, State.FAILED, failure.reason)
+
+    async def _pass_on(self, notifications: NotificationRepository, row: AnyRow, state: State, reason: str) -> None:
+        """End it here, and let the person's next channel have it; whom none is left for is to be called."""
+        if not await notifications.end(row, state, reason):
+            return
+        for channel in Contact.read(row.contact).usable(Kind(row.kind), after=self.channel):
+            if await notifications.add(replace(_message(row), channel=channel).row()):
+                return
+        await notifications.hold(row.id)
 
 
 def _message(row: AnyRow) -> Message:
