@@ -28,6 +28,7 @@ TRIGGERS = {
     "clinics_move_zone",
     "appointments_raise_revision",
     "appointment_slots_move_appointments",
+    "notifications_keep_sent",
 }
 FUNCTIONS = {
     "require_read_committed()",
@@ -42,6 +43,7 @@ FUNCTIONS = {
     "is_known_to(bigint[],bigint)",
     "appointments_raise_revision()",
     "appointment_slots_move_appointments()",
+    "notifications_keep_sent()",
     "contact_of(bigint)",
 }
 
@@ -148,6 +150,38 @@ async def test_a_schema_newer_than_this_version_is_left_alone(empty: TestDatabas
 
     assert await _revision(empty) == "9999"
     assert await catalogue.read(empty.owner_url) == before
+
+
+async def _until_it_waits(database: TestDatabase) -> None:
+    """Until a connection of the database waits for a lock; only a superuser sees that of others."""
+    watcher = await asyncpg.connect(database.admin_url)
+    waits = "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    while not await watcher.fetchval(waits):
+        await asyncio.sleep(0.01)
+    await watcher.close()
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("UPDATE appointments SET notes = NULL", "UPDATE appointment_slots SET updated_at = now()"),
+        ("UPDATE appointment_slots SET updated_at = now()", "SELECT FROM appointments"),
+        ("UPDATE users SET last_login = now()", "SELECT FROM appointments"),
+    ],
+    ids=["a booking", "a slot that is taken back", "signing in"],
+)
+async def test_what_is_under_way_ends_before_the_messages_tables_are_made(empty: TestDatabase, first: str, then: str):
+    """In the order in which requests lock tables, so that neither they nor the migration are sent away."""
+    await migrations.migrate(empty.owner_url, "0002")
+    somebody = await asyncpg.connect(empty.owner_url)
+    async with somebody.transaction():
+        await somebody.execute(first)
+        migrating = asyncio.create_task(migrations.migrate(empty.owner_url))
+        await _until_it_waits(empty)
+        await somebody.execute(then)
+    await somebody.close()
+    await migrating
+    assert await _revision(empty) == migrations.revisions()[0]
 
 
 async def test_a_migration_gives_up_on_a_table_that_somebody_holds(empty: TestDatabase):

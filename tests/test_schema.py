@@ -80,7 +80,7 @@ async def test_every_guard_of_a_trigger_has_words(owner: asyncpg.Connection):
                WHERE pronamespace = 'public'::regnamespace"""
         )
     )
-    assert raised - REFUSALS.keys() == {"ck_appointments_slot_fixed"}
+    assert raised - REFUSALS.keys() == {"ck_appointments_slot_fixed", "ck_notifications_sent"}
 
 
 RIGHTS, GENERATED, CHECK = "42501", "428C9", "23514"

@@ -5,8 +5,10 @@ import os
 import pytest
 from pydantic import SecretStr
 
+from health_services.languages.locales import LOCALES
 from health_services.settings import Settings, SettingsError, load_settings, unknown_variables, variable
 
+ONE = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE"  # the smallest number that is a key
 MALFORMED = {
     "database_url": ["", "mysql://root@localhost/health", "localhost:5432", "sqlite:///health.db"],
     "migration_database_url": ["", "http://localhost/health"],
@@ -15,15 +17,29 @@ MALFORMED = {
         "https://app.example.org", "[", '{"a": 1}', '"https://a.example"', '["*"]', '["app.example.org"]',
         '["https://app.example.org/"]', '["ftp://app.example.org"]', "[1]",
     ],
-    "public_url": ["health.example.org", "ftp://health.example.org", "https://", "https://h.example.org/?a=b"],
+    "public_url": [
+        "health.example.org", "ftp://health.example.org", "https://", "https://h.example.org/?a=b", "https://h.org:x",
+        "https://h.org:0", "https://h.org:65536", "https://h.org/#a", "https://h..org", "https://h.org/a b",
+        "https://u:p@h.org", "https://[::1",
+    ],
     "smtp_url": [
         "", "mail.example.org", "mail.example.org:25", "http://mail.example.org", "smtp:///mail", "smtp://:25", "smtp+tls://m.org",
         "smtp://m.org:0", "smtp://m.org:65536", "smtp://m.org:x", "smtp://[::1", "SECRET://u:p@m.org",
+        "smtp://m.org/inbox", "smtp://m.org?tls=1", "smtp://m.org#a", "smtp://u:12/34@m.org", "smtp://u:pa#ss@m.org",
+        "smtp://m..org", "smtp://mail server.org", "smtp://m.org\n", f"smtp://{'m' * 64}.org", "smtp://m!.org",
     ],
-    "sms_url": ["", "sms.example.org", "smtp://sms.example.org", "https:///sms", "https://u:p@", "https://s.org:0", "ftp://s.org"],
+    "sms_url": [
+        "", "sms.example.org", "smtp://sms.example.org", "https:///sms", "https://u:p@", "https://s.org:0", "ftp://s.org",
+        "https://s.org", "https://s.org/", "https://:p@s.org", "https://u:p@s.org/sms#a", "https://u:p@s..org/sms",
+    ],
     "mail_from": [
         "", "clinic", "@example.org", "clinic@", "a@b@c.org", "Clinic clinic@example.org", "Clinic <clinic>",
         "Clinic <clinic@example.org", "Clinic <a@b.org> <c@d.org>", "a@b.org\nBcc: c@d.org", "C\r\nX: y <c@d.org>",
+        "post@gesünder.example", "Clinic <pöst@example.org>", "Clinic <clinic@example..org>", f"{'a' * 250}@b.org",
+    ],
+    "vapid_private_key": [
+        "", "x", ONE[:-1], ONE + "AA", "A" * 43, "\u00e9" * 43, "A B" * 14,
+        "_____wAAAAD__________7zm-q2nF56E87nKwvxjJVE",  # the order of the group: the first number that is no key
     ],
     "webhook_allow_private": ["", "perhaps", "2"],
     "default_locale": ["", "EN", "en-GB", "xx", "english"],
@@ -42,7 +58,7 @@ MALFORMED = {
     "log_format": ["xml"],
 }  # fmt: skip
 # Any text will do for these as far as their form goes; what they name is checked where it is used.
-TEXTS = {"data_dir", "postgres_bin", "admin_email", "admin_password", "sms_from", "vapid_private_key"}
+TEXTS = {"data_dir", "postgres_bin", "admin_email", "admin_password", "sms_from"}
 
 
 @pytest.fixture(autouse=True)
@@ -74,10 +90,11 @@ def test_a_malformed_setting_is_refused_by_name(field: str, value: str, monkeypa
     ("field", "value"),
     [
         ("smtp_url", "smtp://localhost"), ("smtp_url", "smtps://user:pass@mail.example.org:465"),
-        ("smtp_url", "smtp://[::1]:2525"), ("sms_url", "http://127.0.0.1:8080/messages"),
+        ("smtp_url", "smtp://[::1]:2525"), ("smtp_url", "smtp://gesünder.example/"),
+        ("public_url", "http://[::1]:8000"), ("public_url", "https://gesünder.example/booking/"),
         ("mail_from", "clinic@example.org"), ("mail_from", "Clinic für alle <clinic@example.org>"),
         ("worker_poll_seconds", "0.05"), ("worker_concurrency", "100"), ("metrics", "off"), ("default_locale", "ar"),
-        ("webhook_allow_private", "true"),
+        ("webhook_allow_private", "true"), ("vapid_private_key", ONE), ("vapid_private_key", f" {ONE}=\n"),
     ],
 )  # fmt: skip
 def test_what_is_well_formed_is_taken(field: str, value: str, monkeypatch: pytest.MonkeyPatch):
@@ -85,6 +102,32 @@ def test_what_is_well_formed_is_taken(field: str, value: str, monkeypatch: pytes
     taken = getattr(load_settings(), field)
     shown = taken.get_secret_value() if isinstance(taken, SecretStr) else str(taken)
     assert shown.lower() == value.lower()
+
+
+@pytest.mark.parametrize("sender", [None, ""])
+def test_sms_need_a_sender(sender: str | None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HEALTH_SMS_URL", "https://AC1:token@api.twilio.com")
+    if sender is not None:
+        monkeypatch.setenv("HEALTH_SMS_FROM", sender)
+    with pytest.raises(SettingsError, match=r"^HEALTH_SMS_FROM: must be given where HEALTH_SMS_URL is") as refused:
+        load_settings()
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8080/messages", "https://u@s.org", "https://u:p@s.org/sms?region=eu"]
+)
+def test_a_gateway_of_sms(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HEALTH_SMS_URL", url)
+    monkeypatch.setenv("HEALTH_SMS_FROM", "Clinic")
+    assert load_settings().sms_url == SecretStr(url)
+
+
+def test_an_unknown_language_is_told_the_known_ones(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HEALTH_DEFAULT_LOCALE", "en-GB")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert all(f"'{locale}'" in str(refused.value) for locale in LOCALES)
 
 
 def test_each_of_several_malformed_settings_has_its_sentence(monkeypatch: pytest.MonkeyPatch):
@@ -107,6 +150,7 @@ def test_what_is_given_is_read(monkeypatch: pytest.MonkeyPatch):
         "HEALTH_DATABASE_POOL_SIZE": "500",
         "HEALTH_SMTP_URL": "smtp+starttls://clinic:p%40ss@mail.example.org:587",
         "HEALTH_SMS_URL": "https://AC1:secret@sms.example.org/2010-04-01",
+        "HEALTH_SMS_FROM": "+15550100",
         "HEALTH_MAIL_FROM": "Clinic <clinic@example.org>",
         "HEALTH_METRICS": "on",
     }

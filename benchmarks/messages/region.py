@@ -24,10 +24,9 @@ FILL = """
     INSERT INTO appointments (patient_id, doctor_id, clinic_id, slot_id, is_agreed)
     SELECT n, 1 + (n - 1) / {slot}, 1, 1 + (n - 1) / {slot}, true FROM generate_series(1, {people}) n"""
 REMIND = """
-    INSERT INTO notifications (dedupe_key, kind, channel, user_id, appointment_id, subject, lead_minutes, starts_at,
-                               expires_at, due_at, next_attempt_at)
-    SELECT format('appointment_reminder/%s/email/appointment:%s/0/1440', user_id, id), 'appointment_reminder', 'email',
-           user_id, id, 'appointment:' || id, 1440, starts_at, starts_at, due, due
+    INSERT INTO notifications (kind, channel, user_id, appointment_id, subject, lead_minutes, starts_at, expires_at,
+                               due_at, next_attempt_at)
+    SELECT 'appointment_reminder', 'email', user_id, id, 'appointment:' || id, 1440, starts_at, starts_at, due, due
     FROM (SELECT a.id, p.user_id, s.slot_datetime AS starts_at, now() + (1 + $1 * random()) * interval '1 second' AS due
           FROM appointments a JOIN patients p ON p.id = a.patient_id JOIN appointment_slots s ON s.id = a.slot_id) v"""
 

@@ -8,6 +8,9 @@ from alembic import op
 revision = "0003"
 down_revision = "0002"
 
+# Whoever writes there ends first, in the order in which bookings lock, while reading goes on. Taken one by one as they
+# are needed, the locks would meet those of a slot that is taken back crosswise.
+LOCK = "LOCK TABLE appointments, appointment_slots, users IN SHARE ROW EXCLUSIVE MODE"
 # A constant default needs no rewrite of the table: its lock lasts for an instant.
 REVISION = "ALTER TABLE appointments ADD COLUMN revision integer NOT NULL DEFAULT 0"
 
@@ -24,9 +27,12 @@ TABLES = (
     CREATE TABLE installation (
         is_only boolean NOT NULL DEFAULT true CONSTRAINT pk_installation PRIMARY KEY
             CONSTRAINT ck_installation_is_only CHECK (is_only),
-        id uuid NOT NULL DEFAULT gen_random_uuid()
+        id uuid NOT NULL DEFAULT gen_random_uuid(),
+        older_bookings_until timestamptz
     )""",
-    "INSERT INTO installation DEFAULT VALUES",
+    # Processes of the version before, which plan no reminders, may book until they are replaced.
+    """INSERT INTO installation (older_bookings_until)
+       SELECT CASE WHEN EXISTS (SELECT FROM appointments) THEN now() + interval '7 days' END""",
     """
     CREATE TABLE notification_preferences (
         user_id bigint NOT NULL CONSTRAINT pk_notification_preferences PRIMARY KEY
@@ -48,13 +54,18 @@ TABLES = (
         endpoint varchar NOT NULL,
         p256dh varchar NOT NULL,
         auth varchar NOT NULL,
+        failing_since timestamptz,
+        held_until timestamptz,
         created_at timestamptz NOT NULL DEFAULT now(),
-        updated_at timestamptz NOT NULL DEFAULT now()
+        updated_at timestamptz NOT NULL DEFAULT now(),
+        CONSTRAINT ck_push_subscriptions_held_until CHECK ((failing_since IS NULL) = (held_until IS NULL))
     )""",
     f"""
     CREATE TABLE notifications (
         id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT pk_notifications PRIMARY KEY,
-        dedupe_key varchar NOT NULL,
+        dedupe_key varchar NOT NULL GENERATED ALWAYS AS (
+            kind || '/' || user_id::text || '/' || channel || '/' || subject || '/' || revision::text || '/'
+            || COALESCE(lead_minutes::text, '-')) STORED,
         kind varchar NOT NULL CONSTRAINT ck_notifications_kind CHECK (kind IN ({KINDS})),
         channel varchar NOT NULL CONSTRAINT ck_notifications_channel CHECK (channel IN ({CHANNELS})),
         user_id bigint NOT NULL CONSTRAINT fk_notifications_user_id REFERENCES users,
@@ -73,7 +84,9 @@ TABLES = (
         is_unreachable boolean NOT NULL DEFAULT false,
         sent_at timestamptz,
         created_at timestamptz NOT NULL DEFAULT now(),
-        updated_at timestamptz NOT NULL DEFAULT now()
+        updated_at timestamptz NOT NULL DEFAULT now(),
+        CONSTRAINT ck_notifications_subject
+            CHECK (appointment_id IS NULL OR subject = 'appointment:' || appointment_id::text)
     ) WITH (fillfactor = 80)""",
     """
     CREATE TABLE calendar_feeds (
@@ -92,10 +105,13 @@ TABLES = (
         previous_secret_until timestamptz,
         is_active boolean NOT NULL DEFAULT true,
         disabled_reason varchar,
+        failing_since timestamptz,
+        held_until timestamptz,
         deleted_at timestamptz,
         created_by_user_id bigint CONSTRAINT fk_webhooks_created_by_user_id REFERENCES users,
         created_at timestamptz NOT NULL DEFAULT now(),
-        updated_at timestamptz NOT NULL DEFAULT now()
+        updated_at timestamptz NOT NULL DEFAULT now(),
+        CONSTRAINT ck_webhooks_held_until CHECK ((failing_since IS NULL) = (held_until IS NULL))
     )""",
     # No foreign key to webhooks: each booking would lock the one row that it concerns, and nothing removes a webhook.
     f"""
@@ -109,6 +125,7 @@ TABLES = (
         state varchar NOT NULL DEFAULT 'queued' CONSTRAINT ck_webhook_deliveries_state CHECK (state IN ({STATES})),
         next_attempt_at timestamptz NOT NULL DEFAULT now(),
         attempts integer NOT NULL DEFAULT 0,
+        first_attempt_at timestamptz,
         response_status integer,
         last_error varchar,
         sent_at timestamptz,
@@ -124,6 +141,9 @@ INDEXES = (
     "CREATE INDEX ix_notifications_appointment_id ON notifications (appointment_id)",
     """CREATE INDEX ix_notifications_channel_next_attempt_at
        ON notifications (channel, next_attempt_at) WHERE state = 'queued'""",
+    # How old the oldest message is that was tried in vain; a booking's, which nobody has tried, cost nothing here.
+    """CREATE INDEX ix_notifications_channel_due_at_tried
+       ON notifications (channel, due_at) WHERE state = 'queued' AND attempts > 0""",
     "CREATE INDEX ix_notifications_failed ON notifications (id) WHERE state = 'failed'",
     "CREATE INDEX ix_notifications_channel_failed ON notifications (channel, id) WHERE state = 'failed'",
     """CREATE INDEX ix_notifications_unreachable ON notifications (COALESCE(expires_at, 'infinity'), id)
@@ -136,6 +156,8 @@ INDEXES = (
     "CREATE INDEX ix_webhook_deliveries_webhook_id ON webhook_deliveries (webhook_id, id)",
     """CREATE INDEX ix_webhook_deliveries_next_attempt_at
        ON webhook_deliveries (webhook_id, next_attempt_at) WHERE state = 'queued'""",
+    """CREATE INDEX ix_webhook_deliveries_created_at_tried
+       ON webhook_deliveries (webhook_id, created_at) WHERE state = 'queued' AND attempts > 0""",
     """CREATE INDEX ix_webhook_deliveries_subject
        ON webhook_deliveries (webhook_id, subject, id) WHERE state = 'queued'""",
     "CREATE INDEX ix_webhook_deliveries_failed ON webhook_deliveries (id) WHERE state = 'failed'",
@@ -168,6 +190,15 @@ BEGIN
     RETURN NULL;
 END $$"""
 
+# What is out is out: queued again, it would be sent again.
+KEEP_SENT = """
+CREATE FUNCTION notifications_keep_sent() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'a message that was sent stays sent'
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_notifications_sent';
+END $$"""
+
 TRIGGERS = (
     """CREATE TRIGGER appointments_raise_revision
        BEFORE UPDATE OF status, is_active ON appointments
@@ -178,6 +209,10 @@ TRIGGERS = (
        FOR EACH ROW WHEN ((OLD.slot_datetime, OLD.duration_minutes)
                           IS DISTINCT FROM (NEW.slot_datetime, NEW.duration_minutes))
        EXECUTE FUNCTION appointment_slots_move_appointments()""",
+    """CREATE TRIGGER notifications_keep_sent
+       BEFORE UPDATE OF state ON notifications
+       FOR EACH ROW WHEN (OLD.state = 'sent' AND NEW.state <> 'sent')
+       EXECUTE FUNCTION notifications_keep_sent()""",
 )
 
 # All that the planning of a person's messages needs to know of him, so that a booking reads it along.
@@ -223,10 +258,11 @@ RIGHTS = (
     """GRANT INSERT (user_id, channels, reminder_lead_minutes, quiet_from, quiet_until, time_zone, locale),
              UPDATE (channels, reminder_lead_minutes, quiet_from, quiet_until, time_zone, locale, updated_at)
        ON notification_preferences TO health_app""",
-    """GRANT INSERT (user_id, endpoint, p256dh, auth), UPDATE (user_id, p256dh, auth, updated_at), DELETE
+    """GRANT INSERT (user_id, endpoint, p256dh, auth),
+             UPDATE (user_id, p256dh, auth, failing_since, held_until, updated_at), DELETE
        ON push_subscriptions TO health_app""",
     # No DELETE: what was or was not sent stays on record.
-    """GRANT INSERT (dedupe_key, kind, channel, user_id, appointment_id, subject, revision, lead_minutes, starts_at,
+    """GRANT INSERT (kind, channel, user_id, appointment_id, subject, revision, lead_minutes, starts_at,
                      expires_at, data, state, due_at, next_attempt_at, last_error, is_unreachable),
              UPDATE (starts_at, expires_at, state, due_at, next_attempt_at, attempts, last_error, is_unreachable,
                      sent_at, updated_at)
@@ -234,13 +270,16 @@ RIGHTS = (
     "GRANT INSERT (user_id, token_hash), UPDATE (token_hash, created_at), DELETE ON calendar_feeds TO health_app",
     """GRANT INSERT (url, events, secret, created_by_user_id),
              UPDATE (url, events, secret, previous_secret, previous_secret_until, is_active, disabled_reason,
-                     deleted_at, updated_at)
+                     failing_since, held_until, deleted_at, updated_at)
        ON webhooks TO health_app""",
     """GRANT INSERT (webhook_id, event, subject, body),
-             UPDATE (state, next_attempt_at, attempts, response_status, last_error, sent_at, updated_at)
+             UPDATE (state, next_attempt_at, attempts, first_attempt_at, response_status, last_error, sent_at,
+                     updated_at)
        ON webhook_deliveries TO health_app""",
 )
 
+# Called by triggers, and by nobody else.
+GUARDS = ("appointments_raise_revision()", "appointment_slots_move_appointments()", "notifications_keep_sent()")
 NAMES = (
     "webhook_deliveries", "webhooks", "calendar_feeds", "notifications", "push_subscriptions",
     "notification_preferences", "installation",
@@ -248,9 +287,11 @@ NAMES = (
 
 
 def upgrade() -> None:
-    for statement in (REVISION, *TABLES, *INDEXES, RAISE_REVISION, MOVE_SLOT, *TRIGGERS, CONTACT, DETAILS, *RIGHTS):
+    for statement in (
+        LOCK, REVISION, *TABLES, *INDEXES, RAISE_REVISION, MOVE_SLOT, KEEP_SENT, *TRIGGERS, CONTACT, DETAILS, *RIGHTS,
+    ):  # fmt: skip
         op.execute(statement)
-    for function in ("appointments_raise_revision()", "appointment_slots_move_appointments()", "contact_of(bigint)"):
+    for function in (*GUARDS, "contact_of(bigint)"):
         op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
     op.execute("GRANT EXECUTE ON FUNCTION contact_of(bigint) TO health_app")
 
@@ -259,8 +300,8 @@ def downgrade() -> None:
     op.execute("DROP VIEW appointment_details")
     op.execute("DROP TRIGGER appointments_raise_revision ON appointments")
     op.execute("DROP TRIGGER appointment_slots_move_appointments ON appointment_slots")
-    for function in ("contact_of(bigint)", "appointment_slots_move_appointments()", "appointments_raise_revision()"):
-        op.execute(f"DROP FUNCTION {function}")
     for name in NAMES:
         op.execute(f"DROP TABLE {name}")
+    for function in (*GUARDS, "contact_of(bigint)"):
+        op.execute(f"DROP FUNCTION {function}")
     op.execute("ALTER TABLE appointments DROP COLUMN revision")

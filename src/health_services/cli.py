@@ -77,6 +77,16 @@ def _settings() -> Settings:
     return settings
 
 
+def _sending_settings() -> Settings:
+    settings = _settings()
+    if settings.smtp_url is not None and settings.public_url is None:
+        say(
+            "Warning: HEALTH_PUBLIC_URL is not set, so the links in mails lead to localhost, "
+            "where nobody on another machine can follow them."
+        )
+    return settings
+
+
 def _in_session(work: Callable[[AsyncSession, Installation], Awaitable[T]]) -> T:
     """Run `work` in one transaction of the migrated database, with the application's rights."""
 
@@ -103,7 +113,7 @@ def serve(
     worker: Annotated[bool, typer.Option(help="Send messages too.")] = True,
 ) -> None:
     """Migrate (unless --no-migrate), then serve and send messages (unless --no-worker) until Ctrl-C."""
-    settings = _settings()
+    settings = _sending_settings()
     with serving.listen(host, port) as listener, installation(settings, say) as place:
         serving.serve(place, listener, workers=workers, migrate=migrate, has_worker=worker, say=say)
 
@@ -111,7 +121,7 @@ def serve(
 @cli.command()
 def worker() -> None:
     """Send messages until Ctrl-C, without serving; any number of workers may run. Finishes what is under way."""
-    with installation(_settings(), say) as place:
+    with installation(_sending_settings(), say) as place:
         sending.work(place, say)
 
 

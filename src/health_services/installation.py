@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import signal
 import stat
 import sys
 import tempfile
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import SecretStr
 
@@ -17,7 +19,10 @@ from health_services.database import embedded, migrations, roles
 from health_services.database.binaries import programs
 from health_services.database.engine import Database
 from health_services.errors import OperatorError
+from health_services.outgoing.push import kept_key
 from health_services.settings import MINIMUM_SECRET_BYTES, Settings
+
+STOPPING = "Stopping: what is under way is finished; Ctrl-C ends it at once."
 
 Say = Callable[[str], None]
 
@@ -46,6 +51,17 @@ class Installation:
     async def migrate(self) -> None:
         """Bring the schema to head, as the owner."""
         await migrations.migrate(self.owner_url)
+
+    async def insist_on_schema(self, role: str | None) -> None:
+        """Raise OperatorError where the schema is older than this version; one that is newer serves it too."""
+        database = self.database(role)
+        try:
+            async with database.reading() as session:
+                revision = await migrations.current_revision(await session.connection())
+        finally:
+            await database.close()
+        if not migrations.is_current(revision, migrations.revisions()):
+            raise OperatorError("The database's schema is older than this version; run: health-services migrate")
 
     def database(self, role: str | None) -> Database:
         """A few connections with the application's rights, for a command."""
@@ -84,8 +100,16 @@ def installation(settings: Settings, say: Say) -> Iterator[Installation]:
         )
 
 
+def end_at_once() -> NoReturn:
+    """End this process without waiting for anything; an embedded server is stopped by its keeper."""
+    os._exit(128 + signal.SIGINT)
+
+
 def serving_settings(place: Installation) -> Settings:
-    """The settings with the database and the secret filled in; raises OperatorError where the secret must be given."""
+    """The settings with the database, the secret and the key of Web Push filled in.
+
+    Raises OperatorError where the secret must be given, and where one of them cannot be kept.
+    """
     key = place.settings.secret_key
     if key is None and not place.is_embedded:
         raise OperatorError(
@@ -94,7 +118,9 @@ def serving_settings(place: Installation) -> Settings:
         )
     if key is None:
         key = SecretStr(_generated_key(place.settings.data_dir))
-    return place.settings.model_copy(update={"database_url": SecretStr(place.application_url), "secret_key": key})
+    push_key = place.settings.vapid_private_key or SecretStr(kept_key(place.settings.data_dir))
+    known = {"database_url": SecretStr(place.application_url), "secret_key": key, "vapid_private_key": push_key}
+    return place.settings.model_copy(update=known)
 
 
 def _generated_key(data_dir: Path) -> str:

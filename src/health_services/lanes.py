@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from health_services.announcements.service import of_disabled_webhook
 from health_services.database.base import AnyRow
 from health_services.database.engine import Database
+from health_services.earlier_visits.service import EarlierVisits
 from health_services.notifications.carriers import MailCarrier, PushCarrier, SmsCarrier, Voice
 from health_services.notifications.models import Channel
 from health_services.notifications.sender import Carrier, Sender
@@ -66,4 +67,5 @@ async def open_worker(settings: Settings, role: str | None) -> AsyncIterator[Wor
             Lane(channel, Sender(database, channel, carrier), concurrency) for channel, carrier in carriers.items()
         ]
         deliveries = Deliveries(database, http, links.secret, concurrency=concurrency, announce=_tell_of_disabled)
-        yield Worker([*lanes, Lane("webhooks", deliveries, concurrency)], poll_seconds=settings.worker_poll_seconds)
+        lanes += [Lane("webhooks", deliveries, concurrency), Lane("earlier visits", EarlierVisits(database), 1)]
+        yield Worker(lanes, poll_seconds=settings.worker_poll_seconds)

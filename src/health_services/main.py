@@ -38,14 +38,15 @@ from health_services.database import idempotency, migrations
 from health_services.database.engine import Database
 from health_services.lanes import links_of, open_worker
 from health_services.monitoring import service as monitoring
+from health_services.outgoing.mail import TIMEOUT_SECONDS
 from health_services.outgoing.push import push_gateway_of
 from health_services.settings import Settings, load_settings, logs_as_text
 from health_services.worker import run_until
 
 API_PREFIX = "/api/v1"
 PURGE_SECONDS = 3600
-# Less than a service manager waits before it kills.
-WORKER_GRACE_SECONDS = 8
+# The longest send, and writing down what became of it: what is cut off is sent again.
+WORKER_GRACE_SECONDS = TIMEOUT_SECONDS + 5
 
 # In the guide's order; it is also the order of the documentation.
 ROUTERS = (

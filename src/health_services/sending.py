@@ -5,35 +5,47 @@ import secrets
 import signal
 
 from health_services.errors import OperatorError
-from health_services.installation import Installation, Say, serving_settings
+from health_services.installation import STOPPING, Installation, Say, end_at_once, serving_settings
 from health_services.lanes import open_worker
+from health_services.main import WORKER_GRACE_SECONDS
 from health_services.outgoing.errors import SendingFailed
 from health_services.outgoing.mail import Mail, mailer_of, sender_of
+from health_services.outgoing.smtp import SmtpServer, words_about
 from health_services.settings import Settings
 from health_services.worker import run_until
 
-GRACE_SECONDS = 30
 _TEST = "This is a test of health-services' mail settings. If you read it, they work."
 
 
 def work(place: Installation, say: Say) -> None:
-    """Send messages until a signal ends it."""
+    """Send messages until a signal ends it; Ctrl-C after that ends it at once."""
     settings = serving_settings(place)
 
     async def run() -> None:
         role = await place.prepare(say)
+        await place.insist_on_schema(role)
         stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def stop() -> None:
+            say(STOPPING)
+            stopped.set()
+            loop.add_signal_handler(signal.SIGINT, end_at_once)
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+            loop.add_signal_handler(number, stop)
         async with open_worker(settings, role) as worker:
             say("Sending messages as they come due; Ctrl-C stops.")
-            await run_until(worker, stopped, GRACE_SECONDS)
+            await run_until(worker, stopped, WORKER_GRACE_SECONDS)
 
     asyncio.run(run())
 
 
 async def mail_test(settings: Settings, address: str) -> str:
-    """Send a test mail; the sentence that says where it went. Raises OperatorError with what went wrong."""
+    """Send a test mail; the sentence that says where it went.
+
+    Raises OperatorError with what went wrong, in the mail server's own words too.
+    """
     mailer = mailer_of(settings)
     sender = sender_of(settings)
     mail = Mail(
@@ -47,10 +59,18 @@ async def mail_test(settings: Settings, address: str) -> str:
     try:
         await mailer.send(mail)
     except SendingFailed as failure:
-        cause = f" ({failure.__cause__})" if failure.__cause__ else ""
-        raise OperatorError(f"The test mail was not sent: {failure.reason}{cause}.") from None
+        said = words_about(failure)
+        reason = f"{failure.reason}: {said}" if said else failure.reason
+        raise OperatorError(f"The test mail was not sent{_to_server(settings)}: {reason}.") from None
     finally:
         await mailer.close()
     if settings.smtp_url is None:
         return f"No mail server is set (HEALTH_SMTP_URL); the mail is a file in {settings.data_dir / 'mail'}."
     return f"The mail server took the test mail from {sender.addr_spec} to {address}."
+
+
+def _to_server(settings: Settings) -> str:
+    if settings.smtp_url is None:
+        return ""
+    server = SmtpServer.at(settings.smtp_url.get_secret_value())
+    return f" ({server.host}, port {server.port})"

@@ -17,6 +17,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
+from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from health_services.api.protocol import Protocol
@@ -24,7 +25,7 @@ from health_services.auth.passwords import Passwords, why_refused
 from health_services.auth.schemas import UserRegister
 from health_services.auth.service import create_account
 from health_services.errors import OperatorError
-from health_services.installation import Installation, Say, serving_settings
+from health_services.installation import STOPPING, Installation, Say, end_at_once, serving_settings
 from health_services.main import create_app
 from health_services.settings import Settings, load_settings
 from health_services.users.models import Role
@@ -33,6 +34,7 @@ from health_services.users.repository import UserRepository
 # How a worker process learns the role; not a setting, since an operator never chooses it.
 _ROLE_VARIABLE = "_HEALTH_SERVICES_DATABASE_ROLE"
 _WORKER_VARIABLE = "_HEALTH_SERVICES_HAS_WORKER"
+_NOT_STARTED = "The server did not start; the log above tells why."
 STOP_SECONDS = 10
 BACKLOG = 2048
 HUNG_SECONDS = 30
@@ -67,6 +69,8 @@ async def make_ready(place: Installation, settings: Settings, say: Say, *, migra
     role = await place.prepare(say)
     if migrate:
         await place.migrate()
+    else:
+        await place.insist_on_schema(role)
     if admin:
         await _first_admin(place, settings, admin, role, say)
     return role
@@ -142,22 +146,19 @@ def at_address(settings: Settings, host: str, port: int) -> Settings:
 def serve(
     place: Installation, listener: socket.socket, *, workers: int, migrate: bool, has_worker: bool, say: Say
 ) -> None:
-    """Serve until a signal ends it."""
+    """Serve until a signal ends it; Ctrl-C after that ends it at once."""
     host, port = listener.getsockname()[:2]
     settings = at_address(serving_settings(place), host, port)
     role = asyncio.run(make_ready(place, settings, say, migrate=migrate))
     ready = f"Ready on http://{f'[{host}]' if ':' in host else host}:{port} – documentation under /docs, Ctrl-C stops."
     with _ends_on_signals():
         if workers == 1:
-            server = _Server(_config(create_app(settings, role=role, has_worker=has_worker)), lambda: say(ready))
-            server.run(sockets=[listener])
-            if not server.started:
-                raise OperatorError("The server did not start; the log above tells why.")
+            _Server(_config(create_app(settings, role=role, has_worker=has_worker)), say, ready).serve_on(listener)
             return
         _hand_over(settings, role, has_worker=has_worker)
         config = _config("health_services.serving:worker_app", workers=workers)
         threading.Thread(target=_when_answered, args=(listener, lambda: say(ready)), daemon=True).start()
-        Multiprocess(config, sockets=[listener]).run()
+        _Supervisor(config, listener, say).run()
 
 
 def _when_answered(listener: socket.socket, tell: Callable[[], None]) -> None:
@@ -173,16 +174,57 @@ def _when_answered(listener: socket.socket, tell: Callable[[], None]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Tells when it has begun to answer."""
+    """Tells when it has begun to answer, and when it stops; Ctrl-C after that ends it at once."""
 
-    def __init__(self, config: uvicorn.Config, when_ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, say: Say, ready: str) -> None:
         super().__init__(config)
-        self._when_ready = when_ready
+        self._say = say
+        self._ready = ready
+
+    def serve_on(self, listener: socket.socket) -> None:
+        """Serve until a signal ends it; raises OperatorError where it does not come so far."""
+        try:
+            self.run(sockets=[listener])
+        except SystemExit:
+            if self.started:  # a signal's
+                raise
+            raise OperatorError(_NOT_STARTED) from None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started:
-            self._when_ready()
+        self._say(self._ready)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._say(STOPPING)
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit and sig == signal.SIGINT:
+            end_at_once()
+        super().handle_exit(sig, frame)
+
+
+class _Supervisor(Multiprocess):
+    """Keeps server processes running until a signal ends them; Ctrl-C after that ends them at once."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, say: Say) -> None:
+        super().__init__(config, sockets=[listener])
+        self._say = say
+
+    def run(self) -> None:
+        """Supervise; raises OperatorError where a process does not come so far as to serve."""
+        super().run()
+        if any(process.exitcode == STARTUP_FAILURE for process in self.processes):
+            raise OperatorError(_NOT_STARTED)
+
+    def join_all(self) -> None:
+        """Wait for the processes to finish what is under way."""
+        self._say(STOPPING)
+        for child in [process.process for process in self.processes]:
+            while child.is_alive():
+                if signal.SIGINT in self.signal_queue:
+                    child.kill()
+                child.join(0.1)
 
 
 def _config(app: FastAPI | str, workers: int = 1) -> uvicorn.Config:
@@ -207,8 +249,10 @@ def _hand_over(settings: Settings, role: str | None, *, has_worker: bool) -> Non
     """Let server processes find in their environment what was found out here."""
     assert settings.database_url
     assert settings.secret_key
+    assert settings.vapid_private_key
     os.environ["DATABASE_URL"] = settings.database_url.get_secret_value()
     os.environ["HEALTH_SECRET_KEY"] = settings.secret_key.get_secret_value()
+    os.environ["HEALTH_VAPID_PRIVATE_KEY"] = settings.vapid_private_key.get_secret_value()
     os.environ["HEALTH_METRICS"] = settings.metrics
     os.environ["HEALTH_PUBLIC_URL"] = settings.public_url or ""
     os.environ[_ROLE_VARIABLE] = role or ""

@@ -1,20 +1,32 @@
 """Every setting of the service: one class, typed, documented; unsafe values are refused."""
 
+import base64
 import difflib
+import ipaddress
 import json
 import os
 import re
 import sys
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import platformdirs
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "HEALTH_"
 MINIMUM_SECRET_BYTES = 32
+LONGEST_ADDRESS = 254
+
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
+_SENDER = re.compile(r"[^\r\n<>]+ <([^<>]+)>|([^<>]+)")
+_HOST = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
+_KEY_BYTES = 32
+_IN_PASSWORDS = "signs such as / # ? @ in the password are written as %2F %23 %3F %40"
 
 
 def default_data_dir() -> Path:
@@ -56,14 +68,16 @@ class Settings(BaseSettings):
     sms_url: SecretStr | None = Field(
         None, description="Twilio-compatible gateway, https://user:password@host/path; unset: no SMS are sent"
     )
-    sms_from: str | None = Field(None, description="sender of SMS: a number or name that the gateway knows")
+    sms_from: str | None = Field(
+        None, validate_default=True, description="sender of SMS: a number or name that the gateway knows"
+    )
     vapid_private_key: SecretStr | None = Field(
         None, description="base64url P-256 key of Web Push; unset: generated once into the data directory"
     )
     webhook_allow_private: bool = Field(
         False, description="let webhooks reach private and loopback addresses, and http://"
     )
-    default_locale: str = Field("en", pattern="^(en|de|es|fr|pt|hi|ar)$", description="language of messages")
+    default_locale: Literal["en", "de", "es", "fr", "pt", "hi", "ar"] = Field("en", description="language of messages")
     worker_concurrency: int = Field(8, ge=1, le=100, description="messages under way at once, for each channel")
     worker_poll_seconds: float = Field(1, ge=0.05, le=60, description="how often an idle worker looks for messages")
     metrics: Literal["auto", "on", "off"] = Field(
@@ -98,32 +112,63 @@ class Settings(BaseSettings):
     @field_validator("public_url")
     @classmethod
     def _base(cls, url: str | None) -> str | None:
-        scheme, _, rest = (url or "http://localhost").partition("://")
-        if scheme not in {"http", "https"} or not rest or any(c in rest for c in "?# "):
-            raise ValueError("must be a URL such as https://health.example.org")
+        if url is not None:
+            parts = _parts(url, "https", "http")
+            if parts is None or parts.query or parts.fragment or "@" in parts.netloc:
+                raise ValueError("must be a URL such as https://health.example.org")
         return url
 
-    @field_validator("smtp_url", "sms_url")
+    @field_validator("smtp_url")
     @classmethod
-    def _gateway(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if url is None:
-            return None
-        known = {"smtp_url": ("smtp", "smtp+starttls", "smtps"), "sms_url": ("https", "http")}[str(info.field_name)]
-        try:
-            parts = urlsplit(url.get_secret_value())
-            is_fine = parts.scheme in known and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-        except ValueError:
-            is_fine = False
-        if not is_fine:
-            raise ValueError(f"must be a URL such as {known[0]}://user:password@host:port")
+    def _mail_server(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            parts = _parts(url.get_secret_value(), "smtp", "smtp+starttls", "smtps")
+            if parts is None or parts.path not in {"", "/"} or parts.query or parts.fragment:
+                raise ValueError(
+                    "must be a URL such as smtp://user:password@host:port, smtp+starttls://… or smtps://…, with "
+                    f"nothing after the port; {_IN_PASSWORDS}"
+                )
         return url
+
+    @field_validator("sms_url")
+    @classmethod
+    def _sms_gateway(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            parts = _parts(url.get_secret_value(), "https", "http")
+            # Without a path it is Twilio's own, which belongs to the account that the user is.
+            if parts is None or parts.fragment or not (parts.path.strip("/") or parts.username):
+                raise ValueError(
+                    "must be a URL such as https://account:token@api.twilio.com, or https://user:password@host/path "
+                    f"for another gateway; {_IN_PASSWORDS}"
+                )
+        return url
+
+    @field_validator("sms_from")
+    @classmethod
+    def _sms_sender(cls, sender: str | None, info: ValidationInfo) -> str | None:
+        if info.data.get("sms_url") is not None and not sender:
+            raise ValueError("must be given where HEALTH_SMS_URL is: a number or name that the gateway knows")
+        return sender
 
     @field_validator("mail_from")
     @classmethod
-    def _sender(cls, address: str | None) -> str | None:
-        if address is not None and not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+|[^\r\n<>]+ <[^@\s<>]+@[^@\s<>]+>", address):
-            raise ValueError("must be an address such as clinic@example.org or Clinic <clinic@example.org>")
-        return address
+    def _sender(cls, sender: str | None) -> str | None:
+        found = _SENDER.fullmatch(sender) if sender is not None else None
+        if sender is not None and not (found and is_address(found[1] or found[2])):
+            raise ValueError("must be an address in ASCII such as clinic@example.org or Clinic <clinic@example.org>")
+        return sender
+
+    @field_validator("vapid_private_key")
+    @classmethod
+    def _web_push(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None:
+            try:
+                private_key(key.get_secret_value())
+            except ValueError:
+                raise ValueError(
+                    "must be a P-256 private key: 32 bytes as base64url, 43 characters; if it is unset, one is made"
+                ) from None
+        return key
 
     @field_validator("cors_origins")
     @classmethod
@@ -133,6 +178,36 @@ class Settings(BaseSettings):
             if scheme not in {"http", "https"} or not host or any(c in host for c in "/*?# "):
                 raise ValueError(f"{origin!r} is not an origin such as https://app.example.org")
         return origins
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is a mail address and nothing else, in ASCII, without quotes and comments."""
+    return len(text) <= LONGEST_ADDRESS and _ADDRESS.fullmatch(text) is not None
+
+
+def private_key(text: str) -> ec.EllipticCurvePrivateKey:
+    """The P-256 key of these 43 characters of base64url; raises ValueError where they are no key."""
+    raw = base64.b64decode(text.strip().rstrip("=") + "=", altchars=b"-_", validate=True)
+    if len(raw) != _KEY_BYTES:
+        raise ValueError("not 32 bytes")
+    return ec.derive_private_key(int.from_bytes(raw, "big"), ec.SECP256R1())
+
+
+def _parts(url: str, *schemes: str) -> SplitResult | None:
+    """The URL's parts; None unless it has one of these schemes, a host that can be one, and a port that can."""
+    try:
+        parts = urlsplit(url)
+        is_fine = parts.scheme in schemes and _is_host(parts.hostname or "") and parts.port != 0
+    except ValueError:  # the port or the brackets
+        return None
+    return parts if is_fine and url.isprintable() and " " not in url else None
+
+
+def _is_host(name: str) -> bool:
+    if ":" in name:
+        ipaddress.IPv6Address(name)
+        return True
+    return _HOST.fullmatch(name.encode("idna").decode()) is not None
 
 
 def variable(field: str) -> str:

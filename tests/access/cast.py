@@ -90,9 +90,9 @@ async def _messages(world: World, patient: Person, appointment: int) -> dict[str
             webhook,
         ),
         "notification_id": await insert(
-            """INSERT INTO notifications (dedupe_key, kind, channel, user_id, appointment_id, subject, state, due_at,
+            """INSERT INTO notifications (kind, channel, user_id, appointment_id, subject, state, due_at,
                                           next_attempt_at, is_unreachable)
-               VALUES ($1, 'appointment_booked', 'email', $2, $3, $1, 'failed', now(), now(), true) RETURNING id""",
+               VALUES ('appointment_booked', 'email', $2, $3, $1, 'failed', now(), now(), true) RETURNING id""",
             *(f"appointment:{appointment}", patient.user_id, appointment),
         ),
         "subscription_id": await insert(

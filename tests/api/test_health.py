@@ -44,7 +44,7 @@ async def client_of(url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_up_and_ready(site: httpx.AsyncClient):
-    idle = {"messages": {"due": 0, "oldest_due_seconds": 0.0, "failed": 0}}
+    idle = {"messages": {"due": 0, "retrying": 0, "oldest_due_seconds": 0.0, "failed": 0}}
     for path, more in (("/healthz", {}), ("/readyz", idle)):
         answer = await site.get(path)
         assert (answer.status_code, answer.json()) == (200, {"status": "ok", **more})

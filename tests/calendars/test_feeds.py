@@ -1,5 +1,6 @@
 """What stands in a feed: a person's own appointments as they are now, and nobody else's."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -12,6 +13,7 @@ from health_services.calendars import service
 from tests.calendars.conftest import Subscribe
 from tests.calendars.readers import Read, by_ical_js, by_icalendar
 from tests.factories import World, soon
+from tests.notifications.ledger import prefer
 
 CLINICAL = ("Cardiology", "Palpitations", "Take it easy", "Penicillin", "Got better")
 
@@ -180,6 +182,48 @@ async def test_what_did_not_change_is_not_sent_again(api: httpx.AsyncClient, wor
     assert changed.headers["etag"] != etag
 
 
+async def test_it_is_written_in_the_language_of_its_owner(
+    api: httpx.AsyncClient, world: World, owner: asyncpg.Connection, subscribe: Subscribe
+):
+    doctor = await world.doctor(await world.clinic(phone="9876543210"))
+    patient = await world.patient(preferred_language="Deutsch")
+    number = await world.appointment(patient, doctor)
+    name = await owner.fetchval("SELECT name FROM users WHERE id = $1", doctor.user_id)
+    path, of_doctor = await subscribe(patient), await subscribe(doctor)
+
+    async def words(path: str) -> tuple[str, str, str | None, str]:
+        answer = await api.get(path)
+        (entry,) = by_icalendar(answer.content)
+        called = re.findall(r"^X-WR-CALNAME:(.*)\r$", answer.text, re.MULTILINE)
+        return called[0], entry.summary, entry.description, answer.headers["etag"]
+
+    german, english = await words(path), await words(of_doctor)
+    assert german[:3] == ("Termine", f"Termin: {name}", "Telefon: 9876543210")
+    assert english[:3] == ("Appointments", f"Appointment {number}", "Phone: 9876543210")
+    await prefer(api, patient, locale="fr")
+    french = await words(path)
+    assert french[:3] == ("Rendez-vous", f"Rendez-vous : {name}", "Téléphone : 9876543210")
+    await prefer(api, doctor, locale="ar")
+    arabic = await words(of_doctor)
+    assert arabic[:3] == ("المواعيد", f"موعد {number}", "الهاتف: \u20689876543210\u2069")
+    assert len({german[3], french[3], english[3], arabic[3]}) == 4
+    assert (await api.get(path, headers={"If-None-Match": german[3]})).status_code == 200
+    assert (await api.get(path, headers={"If-None-Match": french[3]})).status_code == 304
+
+
+async def test_who_chose_no_language_reads_that_of_the_house(
+    app: FastAPI, api: httpx.AsyncClient, world: World, subscribe: Subscribe
+):
+    path = await subscribe(await world.patient(preferred_language="Klingon"))
+    before = app.state.settings
+    app.state.settings = before.model_copy(update={"default_locale": "es"})
+    try:
+        assert "NAME:Citas\r\n" in (await api.get(path)).text
+    finally:
+        app.state.settings = before
+    assert "NAME:Appointments\r\n" in (await api.get(path)).text
+
+
 async def test_a_revoked_feed_is_not_called_unchanged(api: httpx.AsyncClient, world: World, subscribe: Subscribe):
     patient = await world.patient()
     path = await subscribe(patient)
@@ -198,7 +242,7 @@ async def test_names_from_the_database_are_only_names(
     patient = await world.patient()
     await world.appointment(patient, doctor)
     (found,) = await read(api, await subscribe(patient))
-    left = "A; B, C ATTENDEE:mailto:x END:VEVENT "
+    left = "A; B, C ATTENDEE:mailto:x END:VEVENT"
     assert found.summary == f"Appointment: {left}"
     assert found.location == ", ".join([left] * 3)
     assert found.attendees == ()

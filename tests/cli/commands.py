@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 from tests.cli.child import become
 
@@ -81,7 +82,10 @@ class Command:
 
     def wait(self, seconds: float = 120) -> Done:
         self.process.join(seconds)
-        assert self.process.exitcode is not None, f"still running after {seconds} s: {self.err}"
+        if self.process.exitcode is None:
+            for process in self.family():
+                process.kill()
+            pytest.fail(f"still running after {seconds} s: {self.err}")
         try:
             return Done(self.process.exitcode, (self._kept / "out").read_text(), self.err)
         finally:
@@ -134,12 +138,7 @@ def stop(command: Command) -> None:
         return
     if alive:
         command.terminate()
-    try:
-        command.wait(60)
-    except AssertionError:
-        for process in command.family():
-            process.kill()
-        raise
+    command.wait(60)
 
 
 def sign_in(client: httpx.Client, email: str, password: str = PASSWORD) -> httpx.Response:

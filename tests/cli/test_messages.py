@@ -1,14 +1,15 @@
-"""The operator's commands that send: `serve`, `serve --no-worker`, `worker`, `mail-test`; and `/metrics`."""
+"""The operator's commands that send: `serve`, `serve --no-worker`, `worker`; and `/metrics`."""
 
 import asyncio
 import email
 import signal
-import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from email.message import EmailMessage
 from email.policy import default
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,15 @@ import httpx
 import pytest
 
 from health_services.access.tokens import Tokens
+from health_services.installation import STOPPING
+from health_services.main import WORKER_GRACE_SECONDS
+from health_services.outgoing.http import outgoing_session
+from health_services.outgoing.mail import SmtpMailer
+from health_services.outgoing.push import WebPush
+from health_services.outgoing.sms import TwilioSms
 from tests.cli.commands import SECRET, Command, eventually, run, serving, stop
 from tests.cli.conftest import Databases
+from tests.cli.test_serve import ended
 from tests.cli.test_start import two_urls
 from tests.factories import World, booking
 from tests.outgoing.smtp_servers import Desk, smtp_server
@@ -138,31 +146,61 @@ class SlowDesk(Desk):
         return await super().handle_DATA(*conversation)
 
 
-async def test_what_is_under_way_is_finished(place: Place):
-    """The worker is told to stop while the mail server still thinks."""
+@asynccontextmanager
+async def under_way(line: str, place: Place) -> AsyncIterator[tuple[Command, SlowDesk, str]]:
+    """The command while it sends one mail, the mail server that still thinks about it, and the address."""
     with serving("--no-worker", **place.environment) as (_, client):
         told = await place.book(client)
     async with smtp_server(SlowDesk()) as desk:
         assert isinstance(desk, SlowDesk)
-        worker = Command("worker", **place.environment, HEALTH_SMTP_URL=f"smtp://127.0.0.1:{desk.port}")
+        sender = Command(*line.split(), **place.environment, HEALTH_SMTP_URL=f"smtp://127.0.0.1:{desk.port}")
         try:
             async with asyncio.timeout(120):
                 while not desk.is_in_data:
                     await asyncio.sleep(0.01)
-            worker.terminate()
             assert await place.states() == [("queued", 1)]
-            desk.released.set()
-            done = await asyncio.to_thread(worker.wait, 60)
+            yield sender, desk, told
         finally:
-            stop(worker)
-    assert done.code == 0, done.err
+            desk.released.set()
+            await asyncio.to_thread(stop, sender)
+
+
+@pytest.mark.parametrize("line", ["worker", "serve --port 0"])
+async def test_what_is_under_way_is_finished(line: str, place: Place):
+    async with under_way(line, place) as (sender, desk, told):
+        sender.terminate()
+        assert await asyncio.to_thread(eventually, lambda: STOPPING in sender.err)
+        desk.released.set()
+        done = await asyncio.to_thread(sender.wait, 60)
+    assert done.code in {0, 128 + signal.SIGTERM}, done.err
     assert [arrived.recipients for arrived in desk.arrived] == [[told]]
     assert await place.states() == [("sent", 1)]
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-async def test_figures_that_are_switched_off_are_not_shown(place: Place, workers: str):
-    with serving("--workers", workers, **place.environment, HEALTH_METRICS="off") as (_, client):
+def test_a_send_ends_before_patience_does():
+    for gateway in (SmtpMailer, TwilioSms, WebPush, outgoing_session):
+        assert signature(gateway).parameters["timeout"].default < WORKER_GRACE_SECONDS
+
+
+@pytest.mark.parametrize("line", ["worker", "serve --port 0", "serve --port 0 --workers 2"])
+async def test_ctrl_c_once_more_ends_it_at_once(line: str, place: Place):
+    async with under_way(line, place) as (sender, desk, _):
+        family = sender.family()
+        sender.interrupt()
+        assert await asyncio.to_thread(eventually, lambda: STOPPING in sender.err)
+        sender.interrupt()
+        done = await asyncio.to_thread(sender.wait, 60)
+        assert eventually(lambda: ended(family))
+        assert desk.arrived == []
+    assert done.code in {0, 128 + signal.SIGINT}, done.err
+    assert "Traceback" not in done.err
+    # Given its time, it would have written down that the mail server did not answer.
+    rows = await place.owner.fetch(f"SELECT state, last_error FROM notifications WHERE {BOOKED}")
+    assert [(row["state"], row["last_error"]) for row in rows] == [("queued", None)]
+
+
+async def test_figures_that_are_switched_off_are_not_shown(place: Place):
+    with serving("--workers", "2", **place.environment, HEALTH_METRICS="off") as (_, client):
         assert figures(client).status_code == 404
 
 
@@ -178,46 +216,6 @@ async def test_figures_are_not_shown_at_an_open_address(place: Place):
         stop(command)
 
 
-def test_a_test_mail_into_the_folder(directory: Path):
-    done = run("mail-test", "somebody@example.org", HEALTH_DATA_DIR=directory)
-    assert (done.code, done.out) == (0, "")
-    folder = directory / "mail"
-    sentence = f"No mail server is set (HEALTH_SMTP_URL); the mail is a file in {folder}."
-    assert done.err.splitlines()[-1] == sentence
-    (file,) = folder.iterdir()
-    assert str(message_of(file.read_bytes())["To"]) == "somebody@example.org"
-    assert [path.name for path in directory.iterdir()] == ["mail"]
-
-
-async def test_a_test_mail_to_a_server(directory: Path):
-    settings = {"HEALTH_DATA_DIR": directory, "HEALTH_MAIL_FROM": "Clinic <clinic@example.org>"}
-    async with smtp_server(Desk(at_recipient={"nobody@example.org": "550 no such box"})) as desk:
-        url = f"smtp://127.0.0.1:{desk.port}"
-        done = await asyncio.to_thread(run, "mail-test", "somebody@example.org", HEALTH_SMTP_URL=url, **settings)
-        refused = await asyncio.to_thread(run, "mail-test", "nobody@example.org", HEALTH_SMTP_URL=url, **settings)
-    assert done.code == 0
-    sentence = "The mail server took the test mail from clinic@example.org to somebody@example.org."
-    assert done.err.splitlines()[-1] == sentence
-    assert [(arrived.sender, arrived.recipients) for arrived in desk.arrived] == [
-        ("clinic@example.org", ["somebody@example.org"])
-    ]
-    assert refused.refusal == "The test mail was not sent: refused by the mail server (550)."
-    assert list(directory.iterdir()) == []
-
-
-def test_a_test_mail_that_is_not_sent_says_why(directory: Path):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    settings = {"HEALTH_DATA_DIR": directory}
-    unreachable = f"smtp://clinic:a-password@127.0.0.1:{port}"
-    refusal = run("mail-test", "somebody@example.org", HEALTH_SMTP_URL=unreachable, **settings).refusal
-    assert refusal == "The test mail was not sent: the mail server cannot be reached."
-    assert run("mail-test", "nonsense", **settings).refusal == "The test mail was not sent: the address is not usable."
-    wrong = run("mail-test", "somebody@example.org", HEALTH_SMTP_URL="mail.example.org", **settings).refusal
-    assert wrong.startswith("HEALTH_SMTP_URL: must be a URL such as smtp://")
-    assert list(directory.iterdir()) == []
-
-
 def test_without_an_address_the_command_line_is_off(directory: Path):
     assert run("mail-test", HEALTH_DATA_DIR=directory).code == 2
     assert run("worker", "everything", HEALTH_DATA_DIR=directory).code == 2
@@ -227,5 +225,3 @@ def test_without_an_address_the_command_line_is_off(directory: Path):
 def test_a_worker_that_cannot_start_says_why(directory: Path):
     refusal = run("worker", DATABASE_URL="postgresql://localhost:1/none", HEALTH_DATA_DIR=directory).refusal
     assert refusal.startswith("HEALTH_SECRET_KEY must be set when DATABASE_URL is")
-    malformed = {"HEALTH_VAPID_PRIVATE_KEY": "no key", "HEALTH_DATA_DIR": directory}
-    assert run("worker", **malformed).refusal.startswith("HEALTH_VAPID_PRIVATE_KEY must be a P-256 private key")

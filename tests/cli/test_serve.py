@@ -8,12 +8,16 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from fastapi import FastAPI
 
+from health_services.errors import OperatorError
+from health_services.serving import _config, _Server, listen
 from tests.cli.commands import PASSWORD, SECRET, Command, eventually, header, run, serving, sign_in, stop
 from tests.cli.conftest import ADMIN, Databases
 from tests.cli.test_start import ask, two_urls
@@ -103,6 +107,27 @@ def test_ctrl_c_is_no_error(alone: Path):
     assert not database_runs(alone)
 
 
+def test_a_process_that_cannot_start_ends_the_server(alone: Path, tmp_path: Path):
+    """The processes alone, not their supervisor, lose the key, and find a directory that can keep none."""
+    lose = 'import os; os.environ.pop("HEALTH_VAPID_PRIVATE_KEY", None); os.environ["HEALTH_DATA_DIR"] = "/dev/null"'
+    (tmp_path / "sitecustomize.py").write_text(lose)
+    done = run("serve", "--port", "0", "--workers", "2", HEALTH_DATA_DIR=alone, PYTHONPATH=tmp_path)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[-1] == "Error: The server did not start; the log above tells why."
+    assert "The key of Web Push cannot be kept" in done.err
+    assert not database_runs(alone)
+
+
+def test_an_application_that_cannot_start_is_an_error():
+    def fail(_: FastAPI) -> AbstractAsyncContextManager[None]:
+        raise OSError("nothing works")
+
+    said: list[str] = []
+    with listen("127.0.0.1", 0) as listener, pytest.raises(OperatorError, match=r"^The server did not start;"):
+        _Server(_config(FastAPI(lifespan=fail)), said.append, "Ready").serve_on(listener)
+    assert said == []
+
+
 def test_the_secret_is_made_once_for_its_owner_alone(alone: Path):
     with serving(HEALTH_DATA_DIR=alone) as (_, client):
         token = header(client, ADMIN)
@@ -147,14 +172,16 @@ async def test_a_deactivated_administrator_does_not_stop_the_start(databases: Da
         assert sign_in(client, "first@example.org").status_code == 401
 
 
-async def test_without_migrating_it_is_not_ready(databases: Databases):
+async def test_without_migrating_it_serves_what_is_current_or_newer(databases: Databases):
     database = await databases()
+    assert [run("migrate", **two_urls(database)).code for _ in range(2)] == [0, 0]
+    await ask(database, "UPDATE alembic_version SET version_num = '9999'")
     with serving("--no-migrate", **two_urls(database)) as (_, client):
         root = str(client.base_url).partition("/api")[0]
+        assert client.get(f"{root}/readyz").status_code == 200
+        await ask(database, "UPDATE alembic_version SET version_num = '0001'")
         assert client.get(f"{root}/healthz").status_code == 200
         assert client.get(f"{root}/readyz").status_code == 503
-        assert [run("migrate", **two_urls(database)).code for _ in range(2)] == [0, 0]
-        assert client.get(f"{root}/readyz").status_code == 200
 
 
 def test_the_document_is_what_the_server_answers(alone: Path):

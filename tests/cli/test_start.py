@@ -45,6 +45,59 @@ def test_a_setting_stops_the_start_by_its_name(environment: dict[str, str], name
     assert not (directory / "data" / "postgres" / "data").exists()
 
 
+STARTS = ["serve --port 0", "serve --port 0 --workers 2", "serve --port 0 --no-migrate", "worker"]
+
+
+@pytest.mark.parametrize("line", [*STARTS, "mail-test somebody@example.org"])
+def test_nothing_is_started_with_settings_that_cannot_send(line: str, untouched: Path):
+    malformed = {
+        "HEALTH_PUBLIC_URL": "https://health.example.org:port",
+        "HEALTH_SMTP_URL": "smtp://mail.example.org/inbox",
+        "HEALTH_MAIL_FROM": "post@gesünder.example",
+        "HEALTH_SMS_URL": "https://AC1:token@api.twilio.com",
+        "HEALTH_VAPID_PRIVATE_KEY": "no key",
+    }
+    done = run(*line.split(), HEALTH_DATA_DIR=untouched, **malformed)
+    assert done.code == 1
+    named = {sentence.removeprefix("Error: ").partition(": ")[0] for sentence in done.err.splitlines()}
+    assert named == malformed.keys() - {"HEALTH_SMS_URL"} | {"HEALTH_SMS_FROM"}
+
+
+@pytest.mark.parametrize("line", [line for line in STARTS if "--no-migrate" not in line])
+async def test_a_key_that_cannot_be_read_stops_the_start(line: str, databases: Databases, fresh: Path):
+    database = await databases()
+    (fresh / "vapid_private_key").mkdir()
+    refusal = run(*line.split(), **two_urls(database), HEALTH_DATA_DIR=fresh).refusal
+    assert refusal.startswith(f"{fresh / 'vapid_private_key'} must be a file of the user who runs the service")
+    assert await relations(database) == 0
+
+
+@pytest.mark.parametrize("line", ["worker", "serve --port 0 --no-migrate", "serve --port 0 --no-migrate --workers 2"])
+@pytest.mark.parametrize("is_empty", [True, False])
+async def test_a_schema_that_is_older_stops_the_start(line: str, is_empty: bool, databases: Databases, fresh: Path):
+    database = await databases(migrate=not is_empty)
+    if not is_empty:
+        await ask(database, "UPDATE alembic_version SET version_num = '0001'")
+    refusal = run(*line.split(), **two_urls(database), HEALTH_DATA_DIR=fresh).refusal
+    assert refusal == "The database's schema is older than this version; run: health-services migrate"
+
+
+LINKS = "Warning: HEALTH_PUBLIC_URL is not set, so the links in mails lead to localhost"
+
+
+@pytest.mark.parametrize("line", ["worker", "serve --port 0", "serve --port 0 --workers 2 --no-worker"])
+@pytest.mark.parametrize(("environment", "count"), [
+    ({}, 0),
+    ({"HEALTH_SMTP_URL": "smtp://mail.example.org"}, 1),
+    ({"HEALTH_SMTP_URL": "smtp://mail.example.org", "HEALTH_PUBLIC_URL": "https://health.example.org"}, 0),
+])  # fmt: skip
+def test_links_that_nobody_can_follow_are_a_warning(line: str, environment: dict[str, str], count: int, fresh: Path):
+    # Refused afterwards, since the secret is not given.
+    done = run(*line.split(), DATABASE_URL="postgresql://localhost:1/h", HEALTH_DATA_DIR=fresh, **environment)
+    assert done.refusal.startswith("HEALTH_SECRET_KEY must be set")
+    assert done.err.count(LINKS) == count
+
+
 @pytest.mark.parametrize(
     ("email", "password", "sentence"),
     [

@@ -31,8 +31,8 @@ async def documented(world: World) -> Documented:
     await world.appointment(await world.patient(), elsewhere, await world.slot(elsewhere, capacity=2))
     for table, values in (
         (
-            "notifications (dedupe_key, kind, channel, user_id, subject, state, due_at, next_attempt_at)",
-            "'x', 'security_notice', 'email', 1, 'x', 'failed', now(), now()",
+            "notifications (kind, channel, user_id, subject, state, due_at, next_attempt_at)",
+            "'security_notice', 'email', 1, 'x', 'failed', now(), now()",
         ),
         (
             "webhooks (url, events, secret, is_active)",

@@ -1,5 +1,6 @@
 """The queues in figures: right, about nobody, and only where the operator shows them."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,16 +11,22 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
 
+from health_services.main import create_app
+from health_services.monitoring.service import summary
+from health_services.outgoing.errors import NotNow
 from health_services.serving import at_address
 from tests.api.answers import refusal
 from tests.conftest import test_settings
 from tests.factories import World, soon
-from tests.notifications.ledger import Carrier, Ledger, book
+from tests.notifications.ledger import BOOKED, Carrier, Ledger, book, failing
+from tests.servers import TestDatabase
 from tests.webhooks.hooks import Hooks
 
 METRICS, READY = "http://test/metrics", "http://test/readyz"
 QUEUES = [("notifications", "email"), ("notifications", "push"), ("notifications", "sms"), ("webhooks", "http")]
+FIGURES = ("due", "retrying", "queued", "failed", "oldest_due_seconds")
 Figures = dict[str, dict[tuple[str, str], float]]
 
 
@@ -44,7 +51,7 @@ async def figures(api: httpx.AsyncClient) -> Figures:
         found[short] = {(s.labels["queue"], s.labels["channel"]): s.value for s in family.samples}
         assert sorted(found[short]) == QUEUES
         assert len(family.samples) == len(QUEUES)
-    assert found.keys() == {"due", "queued", "failed", "oldest_due_seconds"}
+    assert found.keys() == set(FIGURES)
     return found
 
 
@@ -85,10 +92,8 @@ def test_links_lead_to_the_port_unless_the_operator_says_where():
 
 
 async def test_nothing_waits(api: httpx.AsyncClient, shown: None):
-    assert await figures(api) == {
-        name: dict.fromkeys(QUEUES, 0.0) for name in ("due", "queued", "failed", "oldest_due_seconds")
-    }
-    assert await ready(api) == {"due": 0, "failed": 0, "oldest_due_seconds": 0.0}
+    assert await figures(api) == {name: dict.fromkeys(QUEUES, 0.0) for name in FIGURES}
+    assert await ready(api) == {"due": 0, "retrying": 0, "failed": 0, "oldest_due_seconds": 0.0}
 
 
 async def test_messages(api: httpx.AsyncClient, world: World, app: FastAPI, owner: asyncpg.Connection, shown: None):
@@ -108,41 +113,111 @@ async def test_messages(api: httpx.AsyncClient, world: World, app: FastAPI, owne
     assert found["due"][mail] == len([row for row in await ledger.rows(state="queued") if row["lead_minutes"] is None])
     assert 3600 <= found["oldest_due_seconds"][mail] < 3700
     assert {name: values[sms] for name, values in found.items()} == {
-        "due": 0, "queued": 0, "failed": 1, "oldest_due_seconds": 0,
+        "due": 0, "retrying": 0, "queued": 0, "failed": 1, "oldest_due_seconds": 0,
     }  # fmt: skip
     summary = await ready(api)
     assert (summary["due"], summary["failed"]) == (found["due"][mail], 2)
     assert 3600 <= summary["oldest_due_seconds"] < 3700
 
 
-async def test_what_is_claimed_is_not_late(
+async def test_what_is_claimed_is_on_its_way(
     api: httpx.AsyncClient, world: World, app: FastAPI, owner: asyncpg.Connection, shown: None
 ):
     ledger = Ledger(owner, app)
     await book(api, world, await world.patient(), soon() + timedelta(days=3))
     assert len(await ledger.sender(Carrier()).take(5)) == 1
     found = await figures(api)
-    assert (found["queued"][QUEUES[0]], found["due"][QUEUES[0]]) == (3, 0)
-    assert found["oldest_due_seconds"][QUEUES[0]] == 0
+    assert [found[name][QUEUES[0]] for name in ("queued", "due", "retrying")] == [3, 0, 1]
+
+
+async def test_a_mail_server_that_is_down_for_a_day_is_seen(
+    api: httpx.AsyncClient, world: World, app: FastAPI, owner: asyncpg.Connection, shown: None
+):
+    """Whatever was tried in vain waits for its next attempt, and no worker has anything to take."""
+    ledger, patient = Ledger(owner, app), await world.patient()
+    for _ in range(2):
+        await book(api, world, patient, soon() + timedelta(days=3))
+    for row in await ledger.rows(kind=BOOKED):
+        await ledger.set(row["id"], due_at="now() - interval '1 day'")
+    assert await ledger.send(failing(NotNow("the mail server does not answer"))) == 2
+    found = await figures(api)
+    assert [found[name][QUEUES[0]] for name in ("due", "retrying", "queued")] == [0, 2, 6]
+    assert 86400 <= found["oldest_due_seconds"][QUEUES[0]] < 86500
+    summary = await ready(api)
+    assert (summary["due"], summary["retrying"]) == (0, 2)
+    assert 86400 <= summary["oldest_due_seconds"] < 86500
+
+
+async def test_a_reminder_that_waits_for_the_morning_is_not_late(
+    api: httpx.AsyncClient, world: World, app: FastAPI, owner: asyncpg.Connection, shown: None
+):
+    """It came too late for the evening; its person has quiet hours, and nothing is wrong with the gateway."""
+    ledger, patient = Ledger(owner, app), await world.patient()
+    appointment = await book(api, world, patient, soon() + timedelta(days=3))
+    reminder = (await ledger.rows(appointment_id=appointment, lead_minutes=1440))[0]["id"]
+    await ledger.make_due(reminder)
+    await ledger.set(reminder, due_at="now() - interval '1 hour'")
+    await ledger.wish(
+        patient, quiet_from="(now() - interval '3 hours')::time", quiet_until="(now() + interval '2 hours')::time"
+    )
+    carrier = Carrier()
+    assert await ledger.send(carrier) == 2
+    assert carrier.sent() == [(BOOKED, None)]
+    found = await figures(api)
+    assert [found[name][QUEUES[0]] for name in ("due", "retrying", "oldest_due_seconds")] == [0, 0, 0]
 
 
 async def test_deliveries(api: httpx.AsyncClient, app: FastAPI, owner: asyncpg.Connection, shown: None):
     """Those of a webhook that is off wait for nobody; what was given up is to be looked at all the same."""
     hooks = Hooks(owner, app)
     on, off = await hooks.webhook("https://8.8.8.8/"), await hooks.webhook("https://8.8.8.8/", is_active=False)
-    late, later, failed = [await hooks.queue(on) for _ in range(3)]
+    late, later, failed, tried = [await hooks.queue(on) for _ in range(4)]
     waiting, given_up = await hooks.queue(off), await hooks.queue(off)
     await hooks.set("webhook_deliveries", late, next_attempt_at="now() - interval '2 hours'")
     await hooks.set("webhook_deliveries", later, next_attempt_at="now() + interval '2 hours'")
     await hooks.set("webhook_deliveries", waiting, next_attempt_at="now() - interval '9 hours'")
+    await hooks.set("webhook_deliveries", waiting, attempts="9", created_at="now() - interval '20 hours'")
+    await hooks.set("webhook_deliveries", tried, attempts="5", created_at="now() - interval '8 hours'")
+    await hooks.set("webhook_deliveries", tried, next_attempt_at="now() + interval '1 hour'")
     for delivery in (failed, given_up):
         await hooks.set("webhook_deliveries", delivery, state="'failed'")
     found = await figures(api)
-    values = {name: found[name][QUEUES[3]] for name in ("due", "queued", "failed")}
-    assert values == {"due": 1, "queued": 2, "failed": 2}
-    assert 7200 <= found["oldest_due_seconds"][QUEUES[3]] < 7300
+    values = {name: found[name][QUEUES[3]] for name in ("due", "retrying", "queued", "failed")}
+    assert values == {"due": 1, "retrying": 1, "queued": 3, "failed": 2}
+    assert 28800 <= found["oldest_due_seconds"][QUEUES[3]] < 28900
+    await hooks.set("webhook_deliveries", tried, state="'sent'")
+    assert 7200 <= (await figures(api))["oldest_due_seconds"][QUEUES[3]] < 7300
     summary = await ready(api)
-    assert (summary["due"], summary["failed"]) == (1, 2)
+    assert (summary["due"], summary["retrying"], summary["failed"]) == (1, 0, 2)
+
+
+async def test_tables_that_somebody_holds_are_not_waited_for(
+    api: httpx.AsyncClient, database: TestDatabase, owner: asyncpg.Connection, shown: None
+):
+    """The server serves all the same; it knows nothing of the messages then."""
+    somebody = await asyncpg.connect(database.owner_url)
+    try:
+        async with somebody.transaction():
+            await somebody.execute("LOCK TABLE notifications")
+            answer = await asyncio.wait_for(api.get(READY), 20)
+            assert (answer.status_code, answer.json()) == (200, {"status": "ok", "messages": None})
+            refusal(await asyncio.wait_for(api.get(METRICS), 20), "UNAVAILABLE")
+    finally:
+        await somebody.close()
+    assert await ready(api) == {"due": 0, "retrying": 0, "failed": 0, "oldest_due_seconds": 0.0}
+
+
+async def test_connections_that_are_all_in_use_are_not_waited_for(database: TestDatabase, owner: asyncpg.Connection):
+    settings = test_settings(database.app_url).model_copy(update={"database_pool_size": 1})
+    application = create_app(settings)
+    try:
+        async with application.state.database.writing() as session:
+            await session.execute(text("SELECT 1"))
+            assert await asyncio.wait_for(summary(application.state.database), 20) is None
+        assert await summary(application.state.database) is not None
+    finally:
+        application.state.gate.passwords.close()
+        await application.state.database.close()
 
 
 async def test_nothing_is_about_a_person(api: httpx.AsyncClient, world: World, shown: None):

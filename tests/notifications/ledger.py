@@ -88,9 +88,9 @@ class Ledger:
     async def add_due_reminder(self, appointment: int) -> int:
         """The id of a reminder a day ahead, due now, as an earlier booking of this visit of tomorrow planned it."""
         query = """
-            INSERT INTO notifications (dedupe_key, kind, channel, user_id, appointment_id, subject, revision,
+            INSERT INTO notifications (kind, channel, user_id, appointment_id, subject, revision,
                                        lead_minutes, starts_at, expires_at, due_at, next_attempt_at)
-            SELECT replace(dedupe_key, '/120', '/1440'), kind, channel, user_id, appointment_id, subject, revision,
+            SELECT kind, channel, user_id, appointment_id, subject, revision,
                    1440, starts_at, expires_at, now(), now()
             FROM notifications WHERE appointment_id = $1 AND lead_minutes = 120 RETURNING id"""
         return int(await self.owner.fetchval(query, appointment))
@@ -116,11 +116,11 @@ class Ledger:
 
 
 async def book(
-    api: httpx.AsyncClient, world: World, patient: Person, start: datetime, doctor: Person | None = None
+    api: httpx.AsyncClient, world: World, patient: Person, start: datetime, doctor: Person | None = None, **more: Any
 ) -> int:
-    """The id of an appointment that the patient booked, at that instant."""
+    """The id of an appointment that the patient booked, at that instant; `more` is sent along."""
     doctor = doctor or await world.doctor()
-    body = booking(patient, doctor, await world.slot(doctor, start))
+    body = booking(patient, doctor, await world.slot(doctor, start), **more)
     booked = await api.post("/appointments/book", json=body, headers=patient.headers)
     assert booked.status_code == 201, booked.text
     return int(booked.json()["id"])

@@ -139,9 +139,9 @@ async def test_whom_each_may_call(api: httpx.AsyncClient, world: World, ledger: 
         await book(api, world, patients[doctor.doctor_id], ahead(1.5), doctor)
     # what is about no appointment is the administrators' alone
     await ledger.owner.execute(
-        """INSERT INTO notifications (dedupe_key, kind, channel, user_id, subject, state, due_at, next_attempt_at,
+        """INSERT INTO notifications (kind, channel, user_id, subject, state, due_at, next_attempt_at,
                                       is_unreachable)
-           VALUES ('x', 'security_notice', 'email', $1, 'x', 'failed', now(), now(), true)""",
+           VALUES ('security_notice', 'email', $1, 'x', 'failed', now(), now(), true)""",
         here.user_id,
     )
     assert [row["user_id"] for row in await call_list(api, admin)] == [here.user_id]

@@ -62,6 +62,12 @@ def invitation(message: EmailMessage) -> tuple[str, Any]:
     return str(calendar["METHOD"]), event
 
 
+def everything(message: EmailMessage) -> str:
+    """All that the mail says: its headers, and each part as a reader sees it, lines unfolded."""
+    parts = [part.get_payload(decode=True) for part in message.walk() if not part.is_multipart()]
+    return "\n".join([*map(str, message.values()), *(bytes(part).decode() for part in parts)]).replace("\r\n ", "")
+
+
 @pytest.fixture
 async def visit(api: httpx.AsyncClient, world: World) -> tuple[Person, int]:
     """A patient with every kind of address, and his appointment of the day after tomorrow."""
@@ -69,7 +75,7 @@ async def visit(api: httpx.AsyncClient, world: World) -> tuple[Person, int]:
     start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(days=2)
     clinic = await world.clinic("America/New_York", name="Harlem; Clinic\\, Inc", phone="+1 212 555 0150")
     doctor = await world.doctor(clinic)
-    return patient, await book(api, world, patient, start, doctor)
+    return patient, await book(api, world, patient, start, doctor, reason_for_visit=SECRET_REASON)
 
 
 async def test_a_booking_and_its_cancelling_reach_the_calendar_by_mail(
@@ -78,7 +84,8 @@ async def test_a_booking_and_its_cancelling_reach_the_calendar_by_mail(
     patient, appointment = visit
     async with smtp_server(Desk()) as desk, working(app, **at(desk)):
         await until(lambda: len(desk.arrived) == 1)
-        cancelled = await api.post(f"/appointments/{appointment}/cancel", headers=patient.headers)
+        why = {"cancelled_reason": SECRET_REASON}
+        cancelled = await api.post(f"/appointments/{appointment}/cancel", json=why, headers=patient.headers)
         assert cancelled.status_code == 200
         await until(lambda: len(desk.arrived) == 2)
     booked, withdrawn = (parsed(arrived.content) for arrived in desk.arrived)
@@ -101,15 +108,26 @@ async def test_a_booking_and_its_cancelling_reach_the_calendar_by_mail(
             assert "Jane Doe" in words
             assert "Eastern" in words
             assert "Cardiology" not in words
-            assert SECRET_REASON not in words
-    # one click stops mails of this kind, without signing in
+    kept = await ledger.owner.fetchrow("SELECT reason_for_visit, cancelled_reason FROM appointments")
+    assert tuple(kept) == (SECRET_REASON, SECRET_REASON)
+    for message in (booked, withdrawn):
+        assert SECRET_REASON not in everything(message)
+    assert [state for *_, state in await ledger.states()] == ["sent", "skipped", "skipped", "sent"]
+
+
+async def test_one_click_in_a_mail_that_arrived_stops_messages_of_its_kind_without_signing_in(
+    app: FastAPI, api: httpx.AsyncClient, visit: tuple[Person, int]
+):
+    patient, _ = visit
+    async with smtp_server(Desk()) as desk, working(app, **at(desk)):
+        await until(lambda: len(desk.arrived) == 1)
+    booked = parsed(desk.arrived[0].content)
     link = str(booked["List-Unsubscribe"]).strip("<>")
     assert booked["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     path = link.partition("/api/v1")[2]
     assert (await api.post(path, data={"List-Unsubscribe": "One-Click"})).status_code == 200
     preferences = (await api.get("/users/me/preferences", headers=patient.headers)).json()
-    assert preferences["channels"]["appointment_booked"] == ["sms", "push"]
-    assert [state for *_, state in await ledger.states()] == ["sent", "skipped", "skipped", "sent"]
+    assert preferences["channels"]["appointment_booked"] == []
 
 
 async def test_whom_the_mail_server_refuses_gets_an_sms_and_then_is_on_the_call_list(
@@ -132,6 +150,7 @@ async def test_whom_the_mail_server_refuses_gets_an_sms_and_then_is_on_the_call_
     assert form["To"] == ["+15550142"]
     assert form["From"] == ["+15550100"]
     assert "Harlem" in form["Body"][0]
+    assert SECRET_REASON not in form["Body"][0]
     unreachable = (await api.get("/notifications/unreachable", headers=admin.headers)).json()
     assert [(row["user_id"], row["appointment_id"]) for row in unreachable] == [(patient.user_id, appointment)]
     # once somebody has put the mail server right
@@ -156,7 +175,9 @@ async def test_a_mail_server_that_hangs_delays_no_webhook_and_no_other_channel(
             app.state.settings = before
         patient = await world.patient()
         doctor = await world.doctor()
-        appointment = await book(api, world, patient, datetime.now(UTC) + timedelta(days=2), doctor)
+        appointment = await book(
+            api, world, patient, datetime.now(UTC) + timedelta(days=2), doctor, reason_for_visit=SECRET_REASON
+        )
         async with open_worker(
             app.state.settings.model_copy(
                 update={"worker_poll_seconds": 0.05, "webhook_allow_private": True, **at(desk)}
@@ -172,6 +193,8 @@ async def test_a_mail_server_that_hangs_delays_no_webhook_and_no_other_channel(
     body = Webhook(made["secret"]).verify(delivered.body.decode(), delivered.headers)
     assert body["type"] == "appointment.booked"
     assert body["data"]["id"] == appointment
+    assert await owner.fetchval("SELECT reason_for_visit FROM appointments") == SECRET_REASON
     assert json.loads(delivered.body)["data"]["reason_for_visit"] is None
+    assert SECRET_REASON not in delivered.body.decode()
     # what was not answered is not marked: it goes out again when the claim has run out
     assert await owner.fetchval("SELECT state FROM notifications WHERE kind = 'appointment_booked'") == "queued"

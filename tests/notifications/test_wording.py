@@ -2,25 +2,28 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from io import BytesIO
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from babel.messages.extract import extract_from_dir
-from babel.messages.pofile import read_po
 
-from health_services import notifications
-from health_services.notifications.locales import LOCALES, locale_for
+from health_services.languages.locales import LOCALES
 from health_services.notifications.models import SECURITY_KINDS, Kind
 from health_services.notifications.wording import Content, Visit, content_of
 
-PACKAGE = Path(notifications.__file__).parent
 START = datetime(2026, 3, 1, 15, 5, tzinfo=UTC)
 URL = "https://health.example.org/confirm?token=abc"
 DATA = {"url": URL, "expires_at": "2026-03-01T12:00:00+00:00"}
+# What each language calls the time of New York in September.
+ZONES = {
+    "en": "Eastern Daylight Time",
+    "de": "Nordamerikanische Ostküsten-Sommerzeit",
+    "es": "hora de verano oriental",
+    "fr": "heure d’été de l’Est nord-américain",
+    "pt": "Horário de Verão do Leste",
+    "hi": "उत्तरी अमेरिकी पूर्वी डेलाइट समय",
+    "ar": "التوقيت الصيفي الشرقي لأمريكا الشمالية",
+}
 VISIT_KINDS = [kind for kind in Kind if kind not in SECURITY_KINDS]
-PLACE = re.compile(r"%\((\w+)\)s")
 
 
 def visit(starts_at=START, time_zone="America/New_York", **changes) -> Visit:
@@ -46,52 +49,6 @@ def lines(content: Content) -> list[str]:
     return [content.subject, content.greeting, *content.paragraphs, *facts, *links, *content.closing, content.short]
 
 
-@pytest.mark.parametrize(
-    ("wanted", "locale"),
-    [
-        (["de"], "de"),
-        (["pt-BR"], "pt"),
-        (["DE_at"], "de"),
-        (["zh-Hant", "fr-CA"], "fr"),
-        (["German"], "de"),
-        ([" deutsch "], "de"),
-        (["Español (México)"], "es"),
-        (["espanol"], "es"),
-        (["Castellano"], "es"),
-        (["français"], "fr"),
-        (["हिन्दी"], "hi"),
-        (["हिंदी"], "hi"),
-        (["العربية"], "ar"),
-        (["arabe"], "ar"),
-        (["Portuguese, English"], "pt"),
-        ([None, "", "Klingon", "ar"], "ar"),
-        (["den", "e", "C", "-de"], "hi"),
-        ([], "hi"),
-    ],
-)
-def test_a_language_is_known_by_its_tag_and_by_its_name(wanted, locale):
-    assert locale_for(*wanted, default="hi") == locale
-
-
-def test_every_catalogue_says_exactly_what_the_source_says():
-    keywords = {"say": None, "in_short": None}
-    sentences = {found[2] for found in extract_from_dir(PACKAGE, [("**.py", "python")], keywords=keywords)}
-    assert len(sentences) > 60
-    translated = {file.parent.name: file for file in PACKAGE.glob("locale/*/messages.po")}
-    assert set(translated) == set(LOCALES) - {"en"}
-    for locale, file in translated.items():
-        catalogue = read_po(BytesIO(file.read_bytes()), locale, abort_invalid=True)
-        assert not catalogue.obsolete, locale
-        assert {message.id for message in catalogue if message.id} == sentences, locale
-        for sentence in sentences:
-            message = catalogue[sentence]
-            said_here = str(message.string)
-            assert not message.fuzzy, (locale, sentence)
-            assert said_here.strip(), (locale, sentence)
-            assert set(PLACE.findall(said_here)) == set(PLACE.findall(str(sentence))), (locale, sentence)
-            assert "%" not in PLACE.sub("", said_here), (locale, sentence)
-
-
 @pytest.mark.parametrize("locale", LOCALES)
 @pytest.mark.parametrize("kind", Kind)
 def test_every_kind_speaks_every_language(kind, locale):
@@ -113,6 +70,7 @@ def test_a_message_about_an_appointment_tells_when_where_and_with_whom(kind, loc
     clock = re.compile(r"\b10:07\b")
     assert clock.search(content.subject)
     assert "23" in content.subject
+    assert content.subject.endswith(f"({ZONES[locale]})")
     assert clock.search(" ".join(content.paragraphs))
     assert clock.search(content.short)
     assert "2026" in content.short
@@ -241,6 +199,14 @@ def test_only_what_can_be_switched_off_says_how(kind):
     expected = None if kind in SECURITY_KINDS else ("No longer receive messages of this kind", stop)
     assert content.unsubscribe == expected
     assert said(kind).unsubscribe is None
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("text", ["You have won: www.evil.example", "pay@evil.example", "Call 0900 1234", "x" * 61])
+def test_a_text_that_somebody_gave_as_a_name_is_not_carried_to_others(kind, text):
+    content = content_of(kind, "en", name=text, visit=visit(), data=DATA)
+    assert content.greeting == "Hello,"
+    assert not [line for line in lines(content) if text in line]
 
 
 @pytest.mark.parametrize("kind", Kind)

@@ -2,12 +2,21 @@
 
 import asyncio
 import socket
+import threading
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from health_services.outgoing import http
-from health_services.outgoing.http import is_public, parse_retry_after, resolves_to_private
+from health_services.outgoing.http import (
+    PrivateAddress,
+    is_public,
+    outgoing_session,
+    parse_retry_after,
+    post,
+    resolves_to_private,
+)
 
 NOT_PUBLIC = (
     "127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1",
@@ -83,7 +92,7 @@ async def test_what_does_not_or_is_no_name(host: str):
 async def test_one_private_address_of_several_is_enough(monkeypatch: pytest.MonkeyPatch):
     names = {"mixed.example": ["8.8.8.8", "2606:4700::1111", "192.168.0.1"], "public.example": ["8.8.8.8", "1.1.1.1"]}
 
-    async def found(host: str) -> list[tuple[int, str]]:
+    async def found(host: str, *_: object, **__: object) -> list[tuple[int, str]]:
         return [(socket.AF_INET, address) for address in names[host]]
 
     monkeypatch.setattr(http, "_addresses", found)
@@ -92,10 +101,27 @@ async def test_one_private_address_of_several_is_enough(monkeypatch: pytest.Monk
 
 
 async def test_a_slow_name_holds_nobody_up(monkeypatch: pytest.MonkeyPatch):
-    async def slow(*_: object) -> list[tuple[int, str]]:
+    async def slow(*_: object, **__: object) -> list[tuple[int, str]]:
         await asyncio.Event().wait()
         return [(socket.AF_INET, "127.0.0.1")]
 
     monkeypatch.setattr(http, "_addresses", slow)
     monkeypatch.setattr(http, "NAME_TIMEOUT_SECONDS", 0.05)
     assert not await resolves_to_private("slow.example")
+
+
+async def test_registering_and_sending_ask_in_threads_of_their_own(monkeypatch: pytest.MonkeyPatch):
+    """Else whoever registers slow names would hold up what is sent."""
+    pools: list[str] = []
+
+    def found(*_: object, **__: object) -> list[tuple[Any, ...]]:
+        pools.append(threading.current_thread().name.rpartition("_")[0])
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    assert await resolves_to_private("registered.example")
+    async with outgoing_session(allow_private=False) as session:
+        with pytest.raises(PrivateAddress):
+            await post(session, "http://sending.example/", data=b"", headers={})
+    registering, sending = pools
+    assert registering != sending

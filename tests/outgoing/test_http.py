@@ -44,7 +44,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def answers(*addresses: list[str]) -> None:
         turns: Iterator[list[str]] = itertools.chain(addresses, itertools.repeat(addresses[-1]))
 
-        async def found(host: str, family: int = 0) -> list[tuple[int, str]]:
+        async def found(*_: object, **__: object) -> list[tuple[int, str]]:
             return [(socket.AF_INET6 if ":" in a else socket.AF_INET, a) for a in next(turns)]
 
         monkeypatch.setattr(http, "_addresses", found)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import http_ece
 import jwt
 import pytest
@@ -14,8 +15,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
+from health_services.outgoing import http, push
 from health_services.outgoing.errors import NotNow, SendingFailed, Undeliverable
-from health_services.outgoing.http import PrivateAddress
+from health_services.outgoing.http import Answer, NoAnswer, PrivateAddress
 from health_services.outgoing.push import (
     LONGEST_PAYLOAD_BYTES,
     PushGateway,
@@ -58,14 +60,18 @@ class Browser:
 
 
 @asynccontextmanager
-async def gateway_of(**settings: Any) -> AsyncIterator[PushGateway]:
-    gateway = push_gateway_of(
-        Settings(**{"vapid_private_key": SecretStr(ONE), "webhook_allow_private": True, **settings})
-    )
+async def open_gateway(gateway: PushGateway | None = None) -> AsyncIterator[PushGateway]:
+    """One that reaches the servers of these tests, unless another is given."""
+    gateway = gateway or WebPush(ec.generate_private_key(ec.SECP256R1()), "mailto:a@b", allow_private=True)
     try:
         yield gateway
     finally:
         await gateway.close()
+
+
+def gateway_of(**settings: Any) -> PushGateway:
+    """As the service makes it."""
+    return push_gateway_of(Settings(**{"vapid_private_key": SecretStr(ONE), **settings}))
 
 
 def claims(request: Received, public_key: str) -> dict[str, Any]:
@@ -82,7 +88,7 @@ def claims(request: Received, public_key: str) -> dict[str, Any]:
 @pytest.mark.parametrize("size", [1, 100, LONGEST_PAYLOAD_BYTES])
 async def test_a_message_as_it_arrives(size: int):
     browser, payload = Browser(), os.urandom(size)
-    async with serving(answering(201)) as server, gateway_of(mail_from="Clinic <clinic@example.org>") as gateway:
+    async with serving(answering(201)) as server, open_gateway() as gateway:
         await gateway.send(browser.subscription(f"{server.url}/send/abc?d=e"), payload, ttl=3600, topic="appointment 7")
     [request] = server.received
     assert (request.method, request.path) == ("POST", "/send/abc?d=e")
@@ -92,13 +98,13 @@ async def test_a_message_as_it_arrives(size: int):
     assert request.headers["TTL"] == "3600"
     found = claims(request, gateway.public_key)
     assert set(found) == {"aud", "exp", "sub"}
-    assert found["sub"] == "mailto:clinic@example.org"
+    assert found["sub"] == "mailto:a@b"
     assert time.time() < found["exp"] <= time.time() + 86_400
 
 
 async def test_only_this_browser_reads_it_and_no_two_messages_look_alike():
     browser, other = Browser(), Browser()
-    async with serving(answering(201)) as server, gateway_of() as gateway:
+    async with serving(answering(201)) as server, open_gateway() as gateway:
         for _ in range(2):
             await gateway.send(browser.subscription(server.url), b"the same", ttl=0, topic="a")
     bodies = [request.body for request in server.received]
@@ -113,7 +119,7 @@ async def test_topics():
     """Equal where they are equal, different where not, and of a form that push services take."""
     topics = ["appointment-1", "appointment-2", "x" * 500, "x" * 501, "\u00e9 \r\n", "", "appointment-1"]
     browser = Browser()
-    async with serving(answering(201)) as server, gateway_of() as gateway:
+    async with serving(answering(201)) as server, open_gateway() as gateway:
         for topic in topics:
             await gateway.send(browser.subscription(server.url), b"x", ttl=0, topic=topic)
     sent = [request.headers["Topic"] for request in server.received]
@@ -127,17 +133,20 @@ async def test_topics():
         ({}, "mailto:no-reply@localhost"),
         ({"public_url": "https://health.example.org:8443/portal"}, "mailto:no-reply@health.example.org"),
         ({"public_url": "https://health.example.org", "mail_from": "a@example.net"}, "mailto:a@example.net"),
+        ({"mail_from": "Clinic <clinic@example.org>"}, "mailto:clinic@example.org"),
     ],
 )
-async def test_whom_push_services_can_ask(settings: dict[str, str], contact: str):
-    async with serving(answering(201)) as server, gateway_of(**settings) as gateway:
+async def test_whom_push_services_can_ask(settings: dict[str, str], contact: str, monkeypatch: pytest.MonkeyPatch):
+    # this machine plays a public one
+    monkeypatch.setattr(http, "is_public", lambda address: address == "127.0.0.1")
+    async with serving(answering(201)) as server, open_gateway(gateway_of(**settings)) as gateway:
         await gateway.send(Browser().subscription(server.url), b"x", ttl=0, topic="a")
     assert claims(server.received[0], gateway.public_key)["sub"] == contact
 
 
 async def test_a_signature_is_used_for_hours_and_for_one_audience(monkeypatch: pytest.MonkeyPatch):
     browser, start = Browser(), time.time()
-    async with serving(answering(201)) as one, serving(answering(201)) as two, gateway_of() as gateway:
+    async with serving(answering(201)) as one, serving(answering(201)) as two, open_gateway() as gateway:
         for server, hours in ((one, 0), (one, 0), (two, 0), (one, 7), (one, 14)):
             monkeypatch.setattr(time, "time", lambda hours=hours: start + hours * 3600)
             await gateway.send(browser.subscription(server.url), b"x", ttl=0, topic="a")
@@ -189,17 +198,32 @@ async def test_may_be_taken_later(status: int):
     async with serving(answering(status, Retry_After="30")) as server:
         failure = await outcome(server)
     assert isinstance(failure, NotNow)
+    assert not isinstance(failure, NoAnswer)
     assert (failure.reason, failure.retry_after) == (f"the push service answered {status}", 30.0)
 
 
 async def test_no_answer():
     async with serving(hanging) as server:
         failure = await outcome(server, timeout=0.3)
-    assert isinstance(failure, NotNow)
+    assert isinstance(failure, NoAnswer)
 
 
-async def test_an_endpoint_in_our_network_is_not_reached():
-    async with counting() as (port, peers), gateway_of(webhook_allow_private=False) as gateway:
+async def test_a_push_service_has_five_seconds(monkeypatch: pytest.MonkeyPatch):
+    timeouts: list[float | None] = []
+
+    async def asked(session: aiohttp.ClientSession, *_: object, **__: object) -> Answer:
+        timeouts.append(session.timeout.total)
+        return Answer(201, None, b"")
+
+    monkeypatch.setattr(push, "post", asked)
+    async with open_gateway(gateway_of()) as gateway:
+        await gateway.send(Browser().subscription("https://8.8.8.8/"), b"x", ttl=0, topic="a")
+    assert timeouts == [5]
+
+
+@pytest.mark.parametrize("is_allowed", [False, True])
+async def test_an_endpoint_in_our_network_is_not_reached_even_where_webhooks_may_be(is_allowed: bool):
+    async with counting() as (port, peers), open_gateway(gateway_of(webhook_allow_private=is_allowed)) as gateway:
         with pytest.raises(PrivateAddress):
             await gateway.send(Browser().subscription(f"http://localhost:{port}/"), b"x", ttl=0, topic="a")
         assert peers == []
@@ -208,7 +232,7 @@ async def test_an_endpoint_in_our_network_is_not_reached():
 async def test_what_cannot_be_sent():
     browser = Browser()
     good = browser.subscription("https://push.example.net/secret")
-    async with gateway_of() as gateway:
+    async with open_gateway() as gateway:
         for subscription in (
             Subscription(good.endpoint, good.p256dh[:-4], good.auth),
             Subscription(good.endpoint, base64url(b"\x04" + b"\x01" * 64), good.auth),

@@ -1,6 +1,8 @@
 """The dialogue with a mail server: refusals, silence, and connections that are used again."""
 
 import asyncio
+import re
+import traceback
 from contextlib import suppress
 from email import message_from_bytes
 from email.policy import default
@@ -38,6 +40,8 @@ async def test_one_refused_person_does_not_cost_the_others_their_connection():
             with pytest.raises(Undeliverable) as caught:
                 await to_server.send(mail(f"{to}@example.org"))
             assert (caught.value.reason, str(caught.value)) == (reason, reason)
+            logged = "".join(traceback.format_exception(caught.value))
+            assert not re.search("no such user|would not like|5.7.1|5.1.1", logged)
         await to_server.send(mail("last@example.org"))
     assert [arrived.recipients for arrived in desk.arrived] == [["first@example.org"], ["last@example.org"]]
     assert desk.connections == 1

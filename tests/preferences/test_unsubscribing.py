@@ -16,13 +16,14 @@ import structlog
 from fastapi import FastAPI
 
 from health_services.api import middleware
+from health_services.languages.locales import LOCALES
 from health_services.notifications.carriers import MailCarrier, Voice
 from health_services.notifications.models import SECURITY_KINDS, Kind
 from health_services.notifications.unsubscribing import UnsubscribeLinks
 from health_services.outgoing.mail import Mail
 from tests.api.answers import digest, refusal
 from tests.factories import Person, World, soon
-from tests.notifications.ledger import BOOKED, REMINDER, Ledger, book, prefer
+from tests.notifications.ledger import BOOKED, REMINDER, Carrier, Ledger, book, prefer
 
 FORM: dict[str, Any] = {
     "content": b"List-Unsubscribe=One-Click",
@@ -70,7 +71,7 @@ async def test_the_link_of_a_mail_works(api: httpx.AsyncClient, world: World, ap
         assert url in mail.html
         assert (await api.post(url.partition("/api/v1")[2], **FORM)).status_code == 200
     left = await channels(api, patient)
-    assert {kind for kind, names in left.items() if "email" not in names} == {BOOKED, REMINDER}
+    assert {kind for kind, names in left.items() if names == []} == {BOOKED, REMINDER}
 
 
 async def test_the_page_asks_and_changes_nothing(
@@ -80,7 +81,7 @@ async def test_the_page_asks_and_changes_nothing(
     path, before = path_of(app, patient), await digest(owner)
     page = await api.get(path)
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert "appointment reminder" in page.text
+    assert "Reminders of appointments" in page.text
     assert re.search(r'<form method="post">.*<button>', page.text, re.DOTALL)
     assert page.headers["cache-control"] == "no-store"
     assert "default-src 'none'" in page.headers["content-security-policy"]
@@ -92,7 +93,7 @@ async def test_the_page_asks_and_changes_nothing(
 
 
 @pytest.mark.parametrize("sent", [FORM, MULTIPART, {}, {"json": {}}], ids=["form", "multipart", "nothing", "json"])
-async def test_one_click_stops_mails_of_that_kind_only(
+async def test_one_click_stops_messages_of_that_kind_only(
     api: httpx.AsyncClient, world: World, app: FastAPI, sent: dict[str, Any]
 ):
     patient, other = await world.patient(), await world.patient()
@@ -100,8 +101,8 @@ async def test_one_click_stops_mails_of_that_kind_only(
     for _ in range(2):
         done = await api.post(path_of(app, patient), **sent)
         assert (done.status_code, done.headers["content-type"]) == (200, "text/html; charset=utf-8")
-        assert "appointment reminder" in done.text
-        assert await channels(api, patient) == before | {REMINDER: ["sms", "push"]}
+        assert "Reminders of appointments" in done.text
+        assert await channels(api, patient) == before | {REMINDER: []}
     assert await channels(api, other) == before
 
 
@@ -110,7 +111,7 @@ async def test_other_wishes_stay_and_can_be_changed_again(api: httpx.AsyncClient
     await prefer(api, patient, channels={REMINDER: ["push", "email"], BOOKED: ["sms"]}, locale="de")
     await api.post(path_of(app, patient), **FORM)
     after = (await api.get("/users/me/preferences", headers=patient.headers)).json()
-    assert (after["channels"][REMINDER], after["channels"][BOOKED], after["locale"]) == (["push"], ["sms"], "de")
+    assert (after["channels"][REMINDER], after["channels"][BOOKED], after["locale"]) == ([], ["sms"], "de")
     await prefer(api, patient, channels={REMINDER: ["email"]})
     assert (await channels(api, patient))[REMINDER] == ["email"]
     # the link is good for the next time too
@@ -118,17 +119,93 @@ async def test_other_wishes_stay_and_can_be_changed_again(api: httpx.AsyncClient
     assert (await channels(api, patient))[REMINDER] == []
 
 
-async def test_reminders_that_are_planned_already_follow(
+@pytest.mark.parametrize("mobile", ["+1 555 0100", None])
+async def test_who_stops_reminders_gets_none_elsewhere_and_is_not_called(
+    api: httpx.AsyncClient, world: World, app: FastAPI, owner: asyncpg.Connection, mobile: str | None
+):
+    patient, ledger = await world.patient(user={"mobile_no": mobile}), Ledger(owner, app)
+    admin = await world.admin()
+    await book(api, world, patient, soon() + timedelta(days=2))
+    assert len(await ledger.rows(kind=REMINDER, state="queued")) == 2
+    await api.post(path_of(app, patient), **FORM)
+    await book(api, world, patient, soon() + timedelta(days=9))
+    assert await ledger.states(kind=REMINDER) == [
+        (REMINDER, 1440, "email", "skipped"),
+        (REMINDER, 120, "email", "skipped"),
+    ]
+    assert (await api.get("/notifications/unreachable", headers=admin.headers)).json() == []
+    assert [row["channel"] for row in await ledger.rows(kind=BOOKED, state="queued")] == ["email", "email"]
+
+    await prefer(api, patient, channels={REMINDER: ["email"]})
+    assert len(await ledger.rows(kind=REMINDER, state="queued")) == 4
+
+
+async def test_what_waits_to_be_sent_is_stopped_too(
     api: httpx.AsyncClient, world: World, app: FastAPI, owner: asyncpg.Connection
 ):
     patient, ledger = await world.patient(user={"mobile_no": "+1 555 0100"}), Ledger(owner, app)
     await book(api, world, patient, soon() + timedelta(days=2))
-    await api.post(path_of(app, patient), **FORM)
-    assert {row["channel"] for row in await ledger.rows(kind=REMINDER, state="queued")} == {"sms"}
-    assert [row["channel"] for row in await ledger.rows(kind=BOOKED)] == ["email"]
-    await prefer(api, patient, channels={REMINDER: ["email"]})
-    await api.post(path_of(app, patient), **FORM)
-    assert await ledger.rows(kind=REMINDER, state="queued") == []
+    await api.post(path_of(app, patient, BOOKED), **FORM)
+    carrier = Carrier()
+    assert await ledger.send(carrier) == 1
+    assert carrier.carried == []
+    assert await ledger.states(kind=BOOKED) == [(BOOKED, None, "email", "skipped")]
+
+
+# The heading of the question, the kind of message, and what is said when it is done.
+WORDS = {
+    "en": ("Stop these messages?", "Reminders of appointments", "Done"),
+    "de": ("Diese Nachrichten beenden?", "Erinnerungen an Termine", "Erledigt"),
+    "es": ("¿Dejar de recibir estos mensajes?", "Recordatorios de citas", "Hecho"),
+    "fr": ("Ne plus recevoir ces messages ?", "Rappels de rendez-vous", "C’est fait"),
+    "pt": ("Deixar de receber estas mensagens?", "Lembretes de consultas", "Pronto"),
+    "hi": ("ये संदेश बंद करें?", "अपॉइंटमेंट की याद", "हो गया"),
+    "ar": ("هل تريدون إيقاف هذه الرسائل؟", "رسائل التذكير بالمواعيد", "تم"),
+}
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+async def test_the_pages_speak_the_language_of_whose_link_it_is(
+    api: httpx.AsyncClient, world: World, app: FastAPI, locale: str
+):
+    patient = await world.patient(preferred_language="fr")
+    await prefer(api, patient, locale=locale)
+    question, kind, done = WORDS[locale]
+    asked = (await api.get(path_of(app, patient))).text
+    answered = (await api.post(path_of(app, patient), **FORM)).text
+    direction = "rtl" if locale == "ar" else "ltr"
+    for page, heading in ((asked, question), (answered, done)):
+        assert f'<html lang="{locale}" dir="{direction}">' in page
+        assert f"<title>{heading}</title>" in page
+        assert f"<h1>{heading}</h1>" in page
+        assert kind in page
+        assert not re.search(r"(?<!-)\bmails?\b|appointment_", page, re.IGNORECASE)
+
+
+async def test_every_kind_that_can_be_stopped_has_a_name_in_every_language(
+    api: httpx.AsyncClient, world: World, app: FastAPI
+):
+    patient, pages = await world.patient(), set()
+    for locale in LOCALES:
+        await prefer(api, patient, locale=locale)
+        kinds = set(Kind) - SECURITY_KINDS
+        found = {(await api.get(path_of(app, patient, kind))).text for kind in kinds}
+        assert len(found) == len(kinds)
+        pages |= found
+    assert len(pages) == len(LOCALES) * len(kinds)
+
+
+async def test_who_chose_no_language_reads_his_records_or_that_of_the_house(
+    api: httpx.AsyncClient, world: World, app: FastAPI
+):
+    patient, doctor = await world.patient(preferred_language="Deutsch"), await world.doctor()
+    before = app.state.settings
+    app.state.settings = before.model_copy(update={"default_locale": "es"})
+    try:
+        pages = [(await api.get(path_of(app, person))).text for person in (patient, doctor)]
+    finally:
+        app.state.settings = before
+    assert [re.findall(r'lang="(\w+)"', page) for page in pages] == [["de"], ["es"]]
 
 
 def test_security_mail_has_no_link(app: FastAPI):
@@ -200,9 +277,10 @@ async def test_a_wish_of_the_same_moment_is_not_undone(api: httpx.AsyncClient, w
     for _ in range(10):
         patient = await world.patient()
         await prefer(api, patient, locale="en")
-        wish = {"channels": {REMINDER: ["push", "email"]}}
+        wish = {"channels": {BOOKED: ["push", "email"]}}
         await asyncio.gather(
             api.put("/users/me/preferences", json=wish, headers=patient.headers),
             *(api.post(path_of(app, patient), **FORM) for _ in range(3)),
         )
-        assert (await channels(api, patient))[REMINDER] in (["push"], ["push", "email"])
+        found = await channels(api, patient)
+        assert (found[BOOKED], found[REMINDER]) == (["push", "email"], [])

@@ -32,7 +32,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which names were asked for; only those of ADDRESSES are known, and numbers are their own address."""
     asked: list[str] = []
 
-    async def found(host: str, family: int = socket.AF_UNSPEC) -> list[tuple[int, str]]:
+    async def found(host: str, *_: object, **__: object) -> list[tuple[int, str]]:
         asked.append(host)
         if host in ADDRESSES:
             return [(socket.AF_INET, address) for address in ADDRESSES[host]]

@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Iterator
+import socket
 
 import asyncpg
 import httpx
@@ -173,38 +173,67 @@ async def test_an_idempotency_key_adds_one(api: httpx.AsyncClient, world: World,
     assert len(await rows(owner)) == 1
 
 
-async def test_names_are_asked_for_before_the_transaction_begins(
-    api: httpx.AsyncClient, world: World, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "one"}])
+async def test_names_are_asked_for_while_no_connection_is_held(
+    api: httpx.AsyncClient, world: World, app: FastAPI, monkeypatch: pytest.MonkeyPatch, key: dict[str, str]
 ):
     held: list[int] = []
     ask = http._addresses
 
-    async def asking(host: str) -> list[tuple[int, str]]:
+    async def asking(host: str, *_: object, **__: object) -> list[tuple[int, str]]:
         held.append(app.state.database.engine.pool.checkedout())
         return await ask(host)
 
     monkeypatch.setattr(http, "_addresses", asking)
-    await add(api, await world.patient())
-    assert held == [0]
+    made = await api.post(PATH, json=browser(), headers=(await world.patient()).headers | key)
+    assert (made.status_code, held) == (201, [0])
 
 
-@pytest.fixture
-def private_allowed(app: FastAPI) -> Iterator[None]:
-    settings = app.state.settings
-    app.state.settings = settings.model_copy(update={"webhook_allow_private": True})
-    yield
-    app.state.settings = settings
+async def test_many_with_one_idempotency_key_at_once_add_one(
+    api: httpx.AsyncClient, world: World, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+):
+    """Also those that ask for the name together."""
+    headers = (await world.patient()).headers | {"Idempotency-Key": "one"}
+    is_asking, together = asyncio.Event(), asyncio.Barrier(2)
+
+    async def meet(*_: object, **__: object) -> list[tuple[int, str]]:
+        is_asking.set()
+        await together.wait()
+        return [(socket.AF_INET, "8.8.8.8")]
+
+    monkeypatch.setattr(http, "_addresses", meet)
+    first = asyncio.create_task(api.post(PATH, json=browser(), headers=headers))
+    await is_asking.wait()
+    answers = [await api.post(PATH, json=browser(), headers=headers), await first]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert answers[0].json() == answers[1].json()
+    assert sum("Idempotent-Replayed" in answer.headers for answer in answers) == 1
+    assert len(await rows(owner)) == 1
+
+
+async def test_beyond_twenty_no_name_is_asked_for(api: httpx.AsyncClient, world: World, names: list[str]):
+    ann = await world.patient()
+    for n in range(20):
+        await add(api, ann, f"{n}")
+    names.clear()
+    for key in ({}, {"Idempotency-Key": "one"}):
+        refusal(await api.post(PATH, json=browser("more"), headers=ann.headers | key), "CONFLICT")
+    assert names == []
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["http://127.0.0.1:8080/a", "http://push.example.net/a", "https://inside.example.net/"]
+    "endpoint", ["https://127.0.0.1:8080/a", "http://push.example.net/a", "https://inside.example.net/"]
 )
-async def test_private_endpoints_where_the_operator_allows_them(
-    api: httpx.AsyncClient, world: World, private_allowed: None, names: list[str], endpoint: str
+async def test_private_endpoints_are_refused_also_where_webhooks_may_have_them(
+    api: httpx.AsyncClient, world: World, app: FastAPI, endpoint: str
 ):
-    made = await api.post(PATH, json=browser(endpoint=endpoint), headers=(await world.patient()).headers)
-    assert made.status_code == 201, made.text
-    assert names == []
+    settings = app.state.settings
+    app.state.settings = settings.model_copy(update={"webhook_allow_private": True})
+    try:
+        made = await api.post(PATH, json=browser(endpoint=endpoint), headers=(await world.patient()).headers)
+    finally:
+        app.state.settings = settings
+    refusal(made, "VALIDATION_ERROR", "endpoint")
 
 
 async def test_what_the_sender_reads_and_forgets(api: httpx.AsyncClient, world: World, app: FastAPI):

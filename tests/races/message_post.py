@@ -26,8 +26,8 @@ from tests.races.message_worker import PATIENCE_SECONDS, Fault, WorkerProcess, s
 from tests.servers import TestDatabase, create_database
 
 DAY_FULL = 1000
-NOTICE = """INSERT INTO notifications (dedupe_key, kind, channel, user_id, subject, due_at, next_attempt_at)
-            VALUES ($2, 'security_notice', 'email', $1, $2, now(), now())"""
+NOTICE = """INSERT INTO notifications (kind, channel, user_id, subject, due_at, next_attempt_at)
+            VALUES ('security_notice', 'email', $1, $2, now(), now())"""
 EVENT = "INSERT INTO webhook_deliveries (webhook_id, event, subject, body) VALUES ($1, 'slot.created', $2, '{}')"
 
 
@@ -74,6 +74,7 @@ class Post:
             update={
                 "smtp_url": SecretStr(f"smtp://127.0.0.1:{self.mail.port}"),
                 "sms_url": SecretStr(f"{self.sms_server.url}/messages"),
+                "sms_from": "+15550100",
                 "mail_from": "no-reply@clinic.example.org",
                 "webhook_allow_private": True,
                 "worker_poll_seconds": 0.05,
@@ -168,10 +169,9 @@ async def remind(world: World, people: Sequence[Person], due: str = "now()") -> 
             f"""WITH visits AS (
                     INSERT INTO appointments (patient_id, doctor_id, clinic_id, slot_id, is_agreed)
                     SELECT unnest($1::bigint[]), $2, $3, $4, true RETURNING id, patient_id, slot_id)
-                INSERT INTO notifications (dedupe_key, kind, channel, user_id, appointment_id, subject, lead_minutes,
-                                           starts_at, expires_at, due_at, next_attempt_at)
-                SELECT format('appointment_reminder/%s/email/appointment:%s/0/1440', p.user_id, v.id),
-                       'appointment_reminder', 'email', p.user_id, v.id, 'appointment:' || v.id, 1440,
+                INSERT INTO notifications (kind, channel, user_id, appointment_id, subject, lead_minutes, starts_at,
+                                           expires_at, due_at, next_attempt_at)
+                SELECT 'appointment_reminder', 'email', p.user_id, v.id, 'appointment:' || v.id, 1440,
                        s.slot_datetime, s.slot_datetime, {due}, {due}
                 FROM visits v JOIN patients p ON p.id = v.patient_id JOIN appointment_slots s ON s.id = $4""",
             *(some, doctor.doctor_id, doctor.clinic_id, slot),

@@ -26,6 +26,10 @@ async def nobody(session: AsyncSession, webhook: AnyRow, delivery_id: int) -> No
     raise AssertionError("announced")
 
 
+async def anybody(session: AsyncSession, webhook: AnyRow, delivery_id: int) -> None:
+    """Is told, for those to whom it does not matter."""
+
+
 class Hooks:
     """Makes rows through the owner's connection, and looks at them."""
 

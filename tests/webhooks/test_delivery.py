@@ -1,5 +1,7 @@
 """Sending: what receivers get, and what becomes of it; receivers are real ones on loopback."""
 
+from datetime import timedelta
+
 import pytest
 from aiohttp import web
 from standardwebhooks.webhooks import WebhookVerificationError
@@ -103,6 +105,31 @@ async def test_a_secret_that_cannot_be_read_is_told_and_replaced(api, world, hoo
         await hooks.make_due(delivery)
         await send_all(sender)
     verify(answer.json()["secret"], server.received[0])
+
+
+@pytest.mark.parametrize("kept", [b"", b"short", b"x" * 11, b"x" * 12, b"x" * 100])
+async def test_a_row_that_cannot_be_read_stops_nothing_else(kept: bytes, hooks: Hooks):
+    async with serving(answering()) as server, hooks.sender() as sender:
+        before, broken, after = [await hooks.webhook(server.url) for _ in range(3)]
+        await hooks.owner.execute("UPDATE webhooks SET secret = $1, previous_secret = $1 WHERE id = $2", kept, broken)
+        deliveries = [await hooks.queue(webhook) for webhook in (before, broken, after)]
+        assert [job.id for job in await send_all(sender)] == deliveries
+    assert await hooks.states(*deliveries) == ["sent", "queued", "sent"]
+    row = await hooks.delivery(deliveries[1])
+    assert (row["last_error"], row["wait"]) == (
+        "the secret cannot be read any more; rotate it",
+        timedelta(seconds=5),
+    )
+
+
+async def test_a_previous_secret_that_cannot_be_read_is_left_out(hooks: Hooks):
+    secret = signing.new_secret()
+    async with serving(answering()) as server, hooks.sender() as sender:
+        webhook = await hooks.webhook(server.url, secret, previous_secret=b"short")
+        await hooks.set("webhooks", webhook, previous_secret_until="now() + interval '1 hour'")
+        await hooks.queue(webhook)
+        await send_all(sender)
+    verify(secret, server.received[0])
 
 
 async def test_nothing_goes_to_a_webhook_that_is_off_or_deleted(hooks: Hooks):

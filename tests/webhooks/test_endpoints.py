@@ -2,12 +2,15 @@
 
 import asyncio
 import base64
+import socket
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
+from fastapi import FastAPI
 
+from health_services.outgoing import http
 from tests.api.answers import read_pages, refusal, shape
 from tests.conftest import TABLES
 from tests.factories import Person, World
@@ -148,3 +151,38 @@ async def test_at_most_a_hundred(api: httpx.AsyncClient, admin: Person, owner: a
     answers = await asyncio.gather(*requests)
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409, 409]
     assert await owner.fetchval("SELECT count(*) FROM webhooks WHERE deleted_at IS NULL") == 100
+
+
+@pytest.fixture
+def asked(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many connections were held each time a name was asked for; every name is a public one."""
+    held: list[int] = []
+
+    async def found(*_: object, **__: object) -> list[tuple[int, str]]:
+        held.append(app.state.database.engine.pool.checkedout())
+        return [(socket.AF_INET, "8.8.8.8")]
+
+    monkeypatch.setattr(http, "_addresses", found)
+    return held
+
+
+@pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "one"}])
+async def test_names_are_asked_for_while_no_connection_is_held(
+    api: httpx.AsyncClient, admin: Person, asked: list[int], key: dict[str, str]
+):
+    answer = await api.post("/webhooks", json=NEW, headers=admin.headers | key)
+    assert (answer.status_code, asked) == (201, [0])
+    path = f"/webhooks/{answer.json()['id']}"
+    assert (await api.put(path, json={"url": NEW["url"]}, headers=admin.headers)).status_code == 200
+    assert asked == [0, 0]
+
+
+async def test_beyond_a_hundred_no_name_is_asked_for(
+    api: httpx.AsyncClient, admin: Person, owner: asyncpg.Connection, asked: list[int]
+):
+    await owner.execute(
+        "INSERT INTO webhooks (url, events, secret) SELECT 'https://8.8.8.8/', '{}', '' FROM generate_series(1, 100)"
+    )
+    for key in ({}, {"Idempotency-Key": "one"}):
+        refusal(await api.post("/webhooks", json=NEW, headers=admin.headers | key), "CONFLICT")
+    assert asked == []

@@ -1,14 +1,10 @@
-"""What fails is tried again, and at last given up."""
+"""What fails is tried again, ever more seldom."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from aiohttp import web
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services.database.base import AnyRow
 from health_services.webhooks.delivery import ATTEMPTS, SCHEDULE, delay_after
 from tests.outgoing.servers import answering, hanging, serving, speaking
 from tests.webhooks.hooks import Hooks, send_all
@@ -96,104 +92,6 @@ async def test_nobody_there_and_nobody_answering(hooks: Hooks):
     errors = [(await hooks.delivery(delivery))["last_error"] for delivery in (nobody, silent)]
     assert errors == ["no connection", "no answer in time"]
     assert await hooks.states(nobody, silent) == ["queued", "queued"]
-
-
-class Announcements:
-    """What was announced; writes something along, and fails if it is told to."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.made: list[tuple[int, str, Any, int]] = []
-        self._error = error
-
-    async def __call__(self, session: AsyncSession, webhook: AnyRow, delivery_id: int) -> None:
-        self.made.append((webhook.id, webhook.url, webhook.created_by_user_id, delivery_id))
-        await session.execute(text("UPDATE webhook_deliveries SET last_error = 'told' WHERE state = 'queued'"))
-        if self._error is not None:
-            raise self._error
-
-
-async def off(hooks: Hooks, webhook: int) -> tuple[bool, str | None]:
-    """Whether it is on, and why not."""
-    row = await hooks.owner.fetchrow("SELECT is_active, disabled_reason FROM webhooks WHERE id = $1", webhook)
-    return row["is_active"], row["disabled_reason"]
-
-
-async def test_gone_switches_off_at_once_and_tells_nobody(hooks: Hooks):
-    async with serving(answering(410)) as server, hooks.sender() as sender:
-        webhook = await hooks.webhook(server.url)
-        delivery, other = await hooks.queue(webhook), await hooks.queue(webhook)
-        (job, _) = await sender.take(2)
-        await sender.carry_out(job)
-        await hooks.make_due(other)
-        assert await sender.take(10) == []
-    assert await off(hooks, webhook) == (False, "gone (410)")
-    row = await hooks.delivery(delivery)
-    assert (row["state"], row["attempts"], row["response_status"], row["last_error"]) == (
-        *("failed", 1, 410),
-        "answered 410",
-    )
-
-
-async def test_the_tenth_failure_switches_off_and_is_announced(world, hooks: Hooks):
-    admin, announcements = await world.admin(), Announcements()
-    async with serving(answering(500)) as server, hooks.sender(announce=announcements) as sender:
-        webhook = await hooks.webhook(server.url, created_by_user_id=admin.user_id)
-        delivery = await hooks.queue(webhook)
-        for attempt in range(1, 10):
-            await hooks.make_due(delivery)
-            await send_all(sender)
-            row = await hooks.delivery(delivery)
-            assert (row["state"], row["attempts"]) == ("queued", attempt)
-            assert row["wait"] == timedelta(seconds=SECONDS[attempt - 1])
-        assert (await off(hooks, webhook), announcements.made) == ((True, None), [])
-        waiting = await hooks.queue(webhook)
-        await hooks.set("webhook_deliveries", waiting, next_attempt_at="now() + interval '1 hour'")
-        await hooks.make_due(delivery)
-        await send_all(sender)
-    assert announcements.made == [(webhook, server.url, admin.user_id, delivery)]
-    assert await off(hooks, webhook) == (False, "no success in 10 attempts")
-    row = await hooks.delivery(delivery)
-    assert (row["state"], row["attempts"], row["last_error"]) == ("failed", 10, "answered 500")
-    row = await hooks.delivery(waiting)
-    assert (row["state"], row["last_error"]) == ("queued", "told")
-    assert len(server.received) == 10
-
-
-async def test_what_two_give_up_at_once_is_announced_once(hooks: Hooks):
-    announcements = Announcements()
-    async with serving(answering(500)) as server, hooks.sender(announce=announcements) as sender:
-        webhook = await hooks.webhook(server.url)
-        deliveries = [await hooks.queue(webhook), await hooks.queue(webhook)]
-        await hooks.owner.execute("UPDATE webhook_deliveries SET attempts = 9")
-        await send_all(sender)
-    assert await hooks.states(*deliveries) == ["failed", "failed"]
-    assert [made[0] for made in announcements.made] == [webhook]
-
-
-async def test_what_cannot_be_announced_is_not_given_up(hooks: Hooks):
-    announcements = Announcements(OSError("the ledger"))
-    async with serving(answering(500)) as server, hooks.sender(announce=announcements) as sender:
-        webhook = await hooks.webhook(server.url)
-        delivery = await hooks.queue(webhook)
-        await hooks.set("webhook_deliveries", delivery, attempts="9")
-        (job,) = await sender.take(1)
-        with pytest.raises(OSError, match="the ledger"):
-            await sender.carry_out(job)
-    assert len(announcements.made) == 1
-    assert await off(hooks, webhook) == (True, None)
-    row = await hooks.delivery(delivery)
-    assert (row["state"], row["attempts"], row["last_error"]) == ("queued", 10, None)
-
-
-async def test_a_worker_that_died_at_the_last_attempt_is_followed_by_one_that_gives_up(hooks: Hooks):
-    announcements = Announcements()
-    async with serving(answering(500)) as server, hooks.sender(announce=announcements) as sender:
-        webhook = await hooks.webhook(server.url)
-        delivery = await hooks.queue(webhook)
-        await hooks.set("webhook_deliveries", delivery, attempts="10")
-        await send_all(sender)
-    assert await hooks.states(delivery) == ["failed"]
-    assert await off(hooks, webhook) == (False, "no success in 10 attempts")
 
 
 async def test_the_status_counts_however_much_is_answered(hooks: Hooks):

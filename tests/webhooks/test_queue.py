@@ -8,7 +8,7 @@ from aiohttp import web
 
 from tests.factories import World
 from tests.outgoing.servers import answering, hanging, serving
-from tests.webhooks.hooks import Hooks, send_all
+from tests.webhooks.hooks import Hooks, anybody, send_all
 
 
 async def test_those_of_one_subject_go_out_in_their_order(hooks: Hooks):
@@ -42,7 +42,7 @@ async def test_what_is_behind_a_failure_waits_for_it(hooks: Hooks):
 
 async def test_what_is_given_up_does_not_hold_up_the_next(api, world: World, hooks: Hooks):
     admin = await world.admin()
-    async with serving(answering(410)) as server, hooks.sender() as sender:
+    async with serving(answering(410)) as server, hooks.sender(announce=anybody) as sender:
         webhook = await hooks.webhook(server.url)
         first, second = await hooks.queue(webhook, "slot:1"), await hooks.queue(webhook, "slot:1")
         await send_all(sender)

@@ -13,13 +13,13 @@ _WRITE = text(
            UPDATE notifications SET state = 'skipped', last_error = 'the appointment changed', updated_at = now()
            WHERE appointment_id = CAST(:superseded AS bigint) AND state = 'queued'
        ), told AS (
-           INSERT INTO notifications (dedupe_key, kind, channel, user_id, appointment_id, subject, revision,
-                                      lead_minutes, starts_at, expires_at, data, state, due_at, next_attempt_at,
-                                      last_error, is_unreachable)
-           SELECT dedupe_key, kind, channel, user_id, appointment_id, subject, revision, lead_minutes, starts_at,
+           INSERT INTO notifications (kind, channel, user_id, appointment_id, subject, revision, lead_minutes,
+                                      starts_at, expires_at, data, state, due_at, next_attempt_at, last_error,
+                                      is_unreachable)
+           SELECT kind, channel, user_id, appointment_id, subject, revision, lead_minutes, starts_at,
                   expires_at, data, state, due_at, due_at, last_error, is_unreachable
            FROM jsonb_to_recordset(CAST(:messages AS jsonb)) AS m (
-               dedupe_key varchar, kind varchar, channel varchar, user_id bigint, appointment_id bigint,
+               kind varchar, channel varchar, user_id bigint, appointment_id bigint,
                subject varchar, revision integer, lead_minutes integer, starts_at timestamptz,
                expires_at timestamptz, data jsonb, state varchar, due_at timestamptz, last_error varchar,
                is_unreachable boolean)

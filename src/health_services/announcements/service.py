@@ -70,7 +70,9 @@ async def of_disabled_webhook(session: AsyncSession, webhook: AnyRow, delivery_i
         return
     contact = Contact.read(await NotificationRepository(session).contact(webhook.created_by_user_id))
     data = {"about": "webhook_disabled", "host": urlsplit(webhook.url).hostname or ""}
-    messages = notice(Kind.SECURITY_NOTICE, contact, f"webhook:{webhook.id}:{delivery_id}", now, data)
+    # the same delivery, sent again by an administrator, may be the reason a second time
+    subject = f"webhook:{webhook.id}:{delivery_id}:{now:%Y%m%dT%H%M%S}"
+    messages = notice(Kind.SECURITY_NOTICE, contact, subject, now, data)
     await AnnouncementRepository(session).write(messages=_rows(messages), events=[], superseded=None)
 
 

@@ -1,4 +1,4 @@
-"""What endpoints are given: the request's session, the present instant, a page."""
+"""What endpoints are given: the request's session, the present instant, the usual language, a page."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -23,6 +23,12 @@ def current_session(request: Request) -> AsyncSession:
 def current_instant() -> datetime:
     """Now, in UTC: the only place where a request looks at the clock."""
     return datetime.now(UTC)
+
+
+def default_locale(request: Request) -> str:
+    """The language of those who have chosen none."""
+    locale: str = request.app.state.settings.default_locale
+    return locale
 
 
 def requested_page(
@@ -56,3 +62,4 @@ class Listing:
 Paging = Annotated[Listing, Depends(scope="function")]
 Session = Annotated[AsyncSession, Depends(current_session, scope="function")]
 Now = Annotated[datetime, Depends(current_instant, scope="function")]
+DefaultLocale = Annotated[str, Depends(default_locale, scope="function")]

@@ -24,17 +24,18 @@ class Health(AnswerShape):
 
 
 class Queues(AnswerShape):
-    """What waits to be sent: how much is due, for how long, and how much was given up."""
+    """What waits to be sent: how much is due, was tried in vain, for how long, and how much was given up."""
 
     due: int
+    retrying: int
     oldest_due_seconds: float
     failed: int
 
 
 class Readiness(Health):
-    """Ready, and the state of the messages: a queue that grows does not stop a server from serving."""
+    """Ready, and the state of the messages, null where it cannot be had in time; neither ends the serving."""
 
-    messages: Queues
+    messages: Queues | None
 
 
 @router.get("/healthz", summary="Is the process up?", response_model=Health)
@@ -49,10 +50,9 @@ async def readyz(request: Request) -> Any:
     try:
         async with asyncio.timeout(READY_SECONDS), request.app.state.database.reading() as session:
             revision = await session.scalar(text("SELECT version_num FROM alembic_version"))
-            is_current = request.app.state.is_current(revision)
-            queues = await request.app.state.queues(session) if is_current else None
     except (DBAPIError, PoolTimeoutError, OSError):
         raise UnavailableException("The database cannot be reached.") from None
-    if queues is None:
+    if not request.app.state.is_current(revision):
         raise UnavailableException("The database's schema is older than this version; run: health-services migrate")
-    return Readiness(messages=Queues(**queues))
+    queues = await request.app.state.queues(request.app.state.database)
+    return Readiness(messages=queues and Queues(**queues))

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from health_services.access.dependencies import CurrentCaller
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
-from health_services.api.dependencies import Now, Paging, Session
+from health_services.api.dependencies import DefaultLocale, Now, Paging, Session
 from health_services.api.fields import IdInUrl, Instant
 from health_services.api.openapi import errors
 from health_services.appointments import service
@@ -117,9 +117,11 @@ async def list_appointment_notifications(
     responses=CALENDAR | errors(ResourceNotFoundException),
 )
 @requires("appointments:read")
-async def get_appointment_calendar(session: Session, caller: CurrentCaller, appointment_id: IdInUrl) -> Any:
+async def get_appointment_calendar(
+    session: Session, caller: CurrentCaller, appointment_id: IdInUrl, locale: DefaultLocale
+) -> Any:
     """One iCalendar entry (RFC 5545), for those who may read the appointment; nothing clinical is in it."""
-    return calendar_answer(await service.calendar(session, caller, appointment_id))
+    return calendar_answer(await service.calendar(session, caller, appointment_id, locale))
 
 
 @router.put(

@@ -37,7 +37,8 @@ _BOOK = text(
            INSERT INTO appointments (patient_id, doctor_id, clinic_id, slot_id, reason_for_visit, booked_by_user_id,
                                      is_agreed)
            SELECT :patient_id, doctor_id, clinic_id, id, :reason, :booked_by, :is_agreed FROM place
-           RETURNING *
+           RETURNING id, patient_id, doctor_id, clinic_id, slot_id, status, reason_for_visit, notes, cancelled_at,
+                     cancelled_reason, is_active, revision, created_at, updated_at
        )
        SELECT made.*, place.slot_datetime, place.duration_minutes, place.time_zone,
               contact_of(place.patient_user_id) AS contact

@@ -183,10 +183,10 @@ async def list_notifications(
     return await NotificationRepository(session).of_appointment(appointment_id, page)
 
 
-async def calendar(session: AsyncSession, caller: Caller, appointment_id: int) -> bytes:
-    """The appointment as an iCalendar file, for those who may read it; raises as `read`."""
+async def calendar(session: AsyncSession, caller: Caller, appointment_id: int, default_locale: str) -> bytes:
+    """The appointment as an iCalendar file in the caller's language, for those who may read it; raises as `read`."""
     await read(session, caller, appointment_id)
-    return await calendars.single(session, appointment_id)
+    return await calendars.single(session, caller, appointment_id, default_locale)
 
 
 async def list_all(session: AsyncSession, caller: Caller, wanted: Filter, page: Page) -> list[AppointmentRead]:

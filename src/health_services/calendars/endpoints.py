@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 from health_services.access.dependencies import CurrentCaller
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
-from health_services.api.dependencies import Now, Session
+from health_services.api.dependencies import DefaultLocale, Now, Session
 from health_services.api.openapi import errors
 from health_services.calendars import service
 from health_services.calendars.schemas import CalendarFeedCreated, CalendarFeedRead
@@ -80,10 +80,10 @@ async def delete_calendar_feed(session: Session, caller: CurrentCaller) -> None:
 )
 @requires("calendar:read")
 async def read_calendar(
-    session: Session, token: Annotated[str, Path(description="the token of a feed")], now: Now
+    session: Session, token: Annotated[str, Path(description="the token of a feed")], now: Now, locale: DefaultLocale
 ) -> Any:
     """The owner's appointments from 90 days ago on, cancelled ones included; the address is the right to read it.
 
     A doctor's own appointments bear no names, for calendars are copied to other companies' servers.
     """
-    return calendar_answer(await service.feed(session, token, now))
+    return calendar_answer(await service.feed(session, token, now, locale))

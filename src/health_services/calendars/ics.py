@@ -4,7 +4,6 @@ Times are the clinic's wall times with their VTIMEZONE, which is written here: t
 hour late. A wall time that comes twice cannot be told from its twin (RFC 5545, 3.3.5), so it is written in UTC.
 """
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from zoneinfo import ZoneInfo
 from icalendar import Calendar, Event, Timezone, TimezoneDaylight, TimezoneStandard, vCalAddress, vText
 
 from health_services.database.base import AnyRow
+from health_services.languages.speaking import Speaker, greetable, line_of
 
 Method: TypeAlias = Literal["PUBLISH", "REQUEST", "CANCEL"]
 Status: TypeAlias = Literal["pending", "confirmed", "cancelled", "completed", "no_show"]
@@ -26,15 +26,13 @@ REFRESH = timedelta(hours=1)
 
 _STATUS = {"pending": "TENTATIVE", "cancelled": "CANCELLED"}
 _DAY, _MINUTE = timedelta(days=1), timedelta(minutes=1)
-# Signs that turn the direction of what follows: with them a name could pass for something else.
-_DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 # What stands unescaped in the address of a mailto: link (RFC 6068).
 _MAILBOX = "@!$'*+-/=_~&"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What a calendar shows of one appointment.
+    """What a calendar shows of one appointment; each text is one line, in the language of whoever reads it.
 
     `starts_at`, `ends_at` and `changed_at` are in UTC; `time_zone` is the IANA name of the wall times that people
     read. `changed_at` stays the same until something changes. `organizer` and `attendee` are name and address; only
@@ -55,12 +53,13 @@ class Entry:
     attendee: tuple[str, str] | None = None
 
 
-def entry_of(row: AnyRow, *, is_own: bool) -> Entry:
+def entry_of(row: AnyRow, say: Speaker, *, is_own: bool) -> Entry:
     """The entry of a row of the view appointment_details; `is_own`: for the patient, who reads the doctor's name.
 
     Nobody else's entry names a person, for calendars are copied to other companies' servers. Nothing in it is
     clinical. What was entered in error is shown as cancelled.
     """
+    phone = say.shown(row.clinic_phone or "")
     place = " ".join(filter(None, (row.clinic_zip_code, row.clinic_city)))
     return Entry(
         uid=row.calendar_uid,
@@ -69,23 +68,31 @@ def entry_of(row: AnyRow, *, is_own: bool) -> Entry:
         starts_at=row.starts_at,
         ends_at=row.ends_at,
         time_zone=row.time_zone,
-        summary=f"Appointment: {row.doctor_name}" if is_own else f"Appointment {row.appointment_id}",
-        location=", ".join(filter(None, (row.clinic_name, row.clinic_address, place))),
-        description=f"Phone: {row.clinic_phone}" if row.clinic_phone else None,
+        summary=(
+            say("Appointment: %(doctor)s", doctor=say.shown(row.doctor_name))
+            if is_own
+            else say("Appointment %(number)s", number=str(row.appointment_id))
+        ),
+        location=", ".join(
+            filter(None, (line_of(part or "") for part in (row.clinic_name, row.clinic_address, place)))
+        ),
+        description=say("Phone: %(phone)s", phone=phone) if phone else None,
         changed_at=row.updated_at,
     )
 
 
-def invitation(row: AnyRow, *, to_name: str, to_email: str, sender: str) -> tuple[bytes, Literal["REQUEST", "CANCEL"]]:
+def invitation(
+    row: AnyRow, say: Speaker, *, to_name: str, to_email: str, sender: str
+) -> tuple[bytes, Literal["REQUEST", "CANCEL"]]:
     """The calendar part of the patient's mail, and its method: CANCEL exactly if the appointment is cancelled.
 
     `row` is one of appointment_details. `sender` is an address, with or without a name before it; the organizer bears
-    the clinic's name.
+    the clinic's name, the attendee his own if it can be nothing but a name.
     """
     entry = replace(
-        entry_of(row, is_own=True),
-        organizer=(row.clinic_name, parseaddr(sender)[1]),
-        attendee=(to_name, to_email),
+        entry_of(row, say, is_own=True),
+        organizer=(line_of(row.clinic_name), parseaddr(sender)[1]),
+        attendee=(greetable(to_name), to_email),
     )
     method: Literal["REQUEST", "CANCEL"] = "CANCEL" if entry.status == "cancelled" else "REQUEST"
     return calendar([entry], method=method), method
@@ -102,8 +109,8 @@ def calendar(entries: Sequence[Entry], *, method: Method, name: str | None = Non
     whole.add("CALSCALE", "GREGORIAN")
     whole.add("METHOD", method)
     if name is not None:
-        whole.add("NAME", vText(_line(name)))
-        whole.add("X-WR-CALNAME", vText(_line(name)))
+        whole.add("NAME", vText(name))
+        whole.add("X-WR-CALNAME", vText(name))
         whole.add("REFRESH-INTERVAL", REFRESH, parameters={"VALUE": "DURATION"})
         whole.add("X-PUBLISHED-TTL", "PT1H")
     years: dict[str, list[int]] = {}
@@ -121,7 +128,7 @@ def calendar(entries: Sequence[Entry], *, method: Method, name: str | None = Non
 @lru_cache(maxsize=4096)
 def _event(entry: Entry) -> bytes:
     event = Event()
-    event.add("UID", _line(entry.uid))
+    event.add("UID", entry.uid)
     event.add("DTSTAMP", entry.changed_at.astimezone(UTC))
     event.add("LAST-MODIFIED", entry.changed_at.astimezone(UTC))
     event.add("SEQUENCE", entry.sequence)
@@ -130,11 +137,11 @@ def _event(entry: Entry) -> bytes:
             event.add(name, time)
         else:
             event.add(name, time.replace(tzinfo=None), parameters={"TZID": entry.time_zone})
-    event.add("SUMMARY", _line(entry.summary))
+    event.add("SUMMARY", entry.summary)
     if entry.location:
-        event.add("LOCATION", _line(entry.location))
+        event.add("LOCATION", entry.location)
     if entry.description:
-        event.add("DESCRIPTION", _text(entry.description))
+        event.add("DESCRIPTION", entry.description)
     event.add("STATUS", _STATUS.get(entry.status, "CONFIRMED"))
     event.add("TRANSP", "TRANSPARENT" if entry.status == "cancelled" else "OPAQUE")
     event.add("CLASS", "PRIVATE")
@@ -149,18 +156,9 @@ def _event(entry: Entry) -> bytes:
 
 def _person(name: str, address: str, **parameters: str) -> vCalAddress:
     person = vCalAddress("mailto:" + quote(address, safe=_MAILBOX))
-    person.params.update({"CN": _line(name).replace('"', "'"), **parameters})
+    known_as = {"CN": name.replace('"', "'")} if name else {}
+    person.params.update(known_as | parameters)
     return person
-
-
-def _text(value: str) -> str:
-    """The text without signs that nobody sees; its lines end with a line feed."""
-    value = value.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\u2029", "\n")
-    return "".join(c for c in value if c == "\n" or not (unicodedata.category(c) == "Cc" or c in _DIRECTION))
-
-
-def _line(value: str) -> str:
-    return _text(value).replace("\n", " ")
 
 
 def _zone(name: str) -> ZoneInfo | None:

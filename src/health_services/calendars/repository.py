@@ -12,9 +12,11 @@ from health_services.database.base import AnyRow
 
 # Two branches, so that each finds its appointments by an index; UNION, for a doctor may be his own patient.
 _FEED = text(
-    """SELECT f.user_id AS feed_user_id, own.*
+    """SELECT f.user_id AS feed_user_id, p.locale, r.preferred_language, own.*
        FROM calendar_feeds f
        JOIN users u ON u.id = f.user_id AND u.is_active
+       LEFT JOIN notification_preferences p ON p.user_id = f.user_id
+       LEFT JOIN patients r ON r.user_id = f.user_id
        LEFT JOIN LATERAL (
            SELECT * FROM appointment_details
            WHERE patient_user_id = f.user_id AND is_active AND starts_at >= :since
@@ -26,7 +28,13 @@ _FEED = text(
        WHERE f.token_hash = :token_hash
        ORDER BY own.starts_at, own.appointment_id"""
 )
-_ONE = text("SELECT * FROM appointment_details WHERE appointment_id = :appointment_id")
+_ONE = text(
+    """SELECT p.locale, r.preferred_language, v.*
+       FROM appointment_details v
+       LEFT JOIN notification_preferences p ON p.user_id = :reader
+       LEFT JOIN patients r ON r.user_id = :reader
+       WHERE v.appointment_id = :appointment_id"""
+)
 
 
 class CalendarRepository:
@@ -55,11 +63,13 @@ class CalendarRepository:
     async def feed(self, token_hash: bytes, since: datetime, most: int) -> Sequence[AnyRow]:
         """The appointments of the feed's owner from `since` on, by start; `feed_user_id` is the owner.
 
+        `locale` and `preferred_language` tell which language he reads.
         No row: there is no such feed, or its owner is not active. One row without an `appointment_id`: he has none.
         """
         values = {"token_hash": token_hash, "since": since, "most": most}
         return (await self._session.execute(_FEED, values)).all()
 
-    async def one(self, appointment_id: int) -> AnyRow | None:
-        """One appointment, also one entered in error."""
-        return (await self._session.execute(_ONE, {"appointment_id": appointment_id})).one_or_none()
+    async def one(self, appointment_id: int, reader: int) -> AnyRow | None:
+        """One appointment, also one entered in error, with `locale` and `preferred_language` of that account."""
+        values = {"appointment_id": appointment_id, "reader": reader}
+        return (await self._session.execute(_ONE, values)).one_or_none()

@@ -11,9 +11,11 @@ from health_services.access.service import Caller
 from health_services.calendars import ics
 from health_services.calendars.repository import CalendarRepository
 from health_services.calendars.schemas import CalendarFeedRead
+from health_services.database.base import AnyRow
 from health_services.errors import ResourceNotFoundException
+from health_services.languages.locales import locale_for
+from health_services.languages.speaking import Speaker
 
-NAME = "Appointments"
 # How long what is over stays in a feed, and how much a feed may hold.
 PAST = timedelta(days=90)
 MOST = 2000
@@ -40,32 +42,38 @@ async def close_feed(session: AsyncSession, caller: Caller) -> None:
     await CalendarRepository(session).remove(caller.id)
 
 
-async def feed(session: AsyncSession, token: str, now: datetime) -> bytes:
+async def feed(session: AsyncSession, token: str, now: datetime, default_locale: str) -> bytes:
     """The feed of this token: its owner's appointments as patient and, with the role doctor, as doctor.
 
+    In his language, else in that of `default_locale`.
     Raises the same ResourceNotFoundException for every token that opens nothing.
     """
     rows = await CalendarRepository(session).feed(_hash(token), now - PAST, MOST)
     if not rows:
         raise ResourceNotFoundException
+    say = _speaker(rows[0], default_locale)
     entries = [
-        ics.entry_of(row, is_own=row.patient_user_id == row.feed_user_id)
+        ics.entry_of(row, say, is_own=row.patient_user_id == row.feed_user_id)
         for row in rows
         if row.appointment_id is not None
     ]
     # Two thousand entries take a second to write; others are answered meanwhile.
-    return await asyncio.to_thread(ics.calendar, entries, method="PUBLISH", name=NAME)
+    return await asyncio.to_thread(ics.calendar, entries, method="PUBLISH", name=say("Appointments"))
 
 
-async def single(session: AsyncSession, appointment_id: int) -> bytes:
-    """One appointment as a file; whether the caller may read it, the caller of this function has asked.
+async def single(session: AsyncSession, caller: Caller, appointment_id: int, default_locale: str) -> bytes:
+    """One appointment as a file in the caller's language; whether he may read it, whoever calls this has asked.
 
     Raises ResourceNotFoundException.
     """
-    row = await CalendarRepository(session).one(appointment_id)
+    row = await CalendarRepository(session).one(appointment_id, caller.id)
     if row is None:
         raise ResourceNotFoundException("There is no such appointment.")
-    return ics.calendar([ics.entry_of(row, is_own=True)], method="PUBLISH")
+    return ics.calendar([ics.entry_of(row, _speaker(row, default_locale), is_own=True)], method="PUBLISH")
+
+
+def _speaker(row: AnyRow, default_locale: str) -> Speaker:
+    return Speaker(locale_for(row.locale, row.preferred_language, default=default_locale))
 
 
 def _hash(token: str) -> bytes:

@@ -5,6 +5,7 @@ A race that was lost at a constraint answers exactly like one that was seen befo
 
 from collections.abc import Callable
 
+from asyncpg.exceptions import InvalidCachedStatementError, OutdatedSchemaCacheError
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -62,16 +63,26 @@ _MULTIXACT = "multixact has more than one updating member"
 # statement timeouts; and read-only, as a standby answers during a failover.
 _NOT_NOW = ("08", "53", "57", "58", "55P03", "25006")
 _MALFORMED = "22"
+# A migration changed a table under statements that were prepared before it; they are forgotten, and prepared anew.
+_STALE = (InvalidCachedStatementError, OutdatedSchemaCacheError)
+
+
+def _cause(error: DBAPIError) -> BaseException | None:
+    return getattr(error.orig, "__cause__", None) or error.orig
+
+
+def _is_stale(error: DBAPIError) -> bool:
+    return isinstance(_cause(error), _STALE)
 
 
 def _of_driver(error: DBAPIError) -> tuple[str, str]:
-    cause = getattr(error.orig, "__cause__", None) or error.orig
+    cause = _cause(error)
     return str(getattr(cause, "sqlstate", None) or ""), str(getattr(cause, "constraint_name", None) or "")
 
 
 def is_worth_retrying(error: DBAPIError) -> bool:
     """Whether the same transaction, run again, may well succeed."""
-    return _of_driver(error)[0] in _TRY_AGAIN or _MULTIXACT in str(error.orig)
+    return _of_driver(error)[0] in _TRY_AGAIN or _MULTIXACT in str(error.orig) or _is_stale(error)
 
 
 def translate(error: Exception) -> HealthServicesError | None:
@@ -80,6 +91,8 @@ def translate(error: Exception) -> HealthServicesError | None:
         return UnavailableException()
     if not isinstance(error, DBAPIError):
         return None
+    if _is_stale(error):
+        return UnavailableException()
     state, constraint = _of_driver(error)
     if constraint in REFUSALS:
         return REFUSALS[constraint]()

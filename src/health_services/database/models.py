@@ -24,10 +24,15 @@ class IdempotencyKey(Base):
 
 
 class Installation(Base):
-    """The one row that names this installation wherever its identifiers travel."""
+    """The one row that names this installation wherever its identifiers travel.
+
+    `older_bookings_until`: what was booked before may have been booked by a version that planned no reminders; null
+    where there was none.
+    """
 
     __tablename__ = "installation"
     __table_args__ = (CheckConstraint("is_only", name="is_only"),)
 
     is_only: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
     id: Mapped[uuid.UUID] = mapped_column(server_default=text("gen_random_uuid()"))
+    older_bookings_until: Mapped[datetime | None]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from health_services.api.openapi import errors
-from health_services.errors import ResourceNotFoundException
+from health_services.errors import ResourceNotFoundException, UnavailableException
 from health_services.monitoring import service
 
 _TEXT: dict[int | str, dict[str, Any]] = {
@@ -20,7 +20,7 @@ router = APIRouter(tags=["Health"])
     "/metrics",
     summary="Figures for Prometheus",
     response_class=Response,
-    responses=_TEXT | errors(ResourceNotFoundException),
+    responses=_TEXT | errors(ResourceNotFoundException, UnavailableException),
 )
 async def metrics(request: Request) -> Any:
     """Depth and age of the queues and what failed, as Prometheus text; nothing about a person.
@@ -29,5 +29,4 @@ async def metrics(request: Request) -> Any:
     """
     if request.app.state.settings.metrics != "on":
         raise ResourceNotFoundException
-    async with request.app.state.database.reading() as session:
-        return Response(await service.exposition(session), media_type=CONTENT_TYPE_LATEST)
+    return Response(await service.exposition(request.app.state.database), media_type=CONTENT_TYPE_LATEST)

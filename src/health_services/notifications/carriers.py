@@ -11,12 +11,14 @@ import orjson
 from health_services.calendars.ics import invitation
 from health_services.database.base import AnyRow
 from health_services.database.engine import Database
-from health_services.notifications.locales import locale_for
+from health_services.languages.locales import locale_for
+from health_services.languages.speaking import Speaker
 from health_services.notifications.models import Kind
 from health_services.notifications.rendering import push_payload, render, sms_text
 from health_services.notifications.unsubscribing import UnsubscribeLinks
 from health_services.notifications.wording import Content, Visit, content_of
 from health_services.outgoing.errors import NotNow, SendingFailed, Undeliverable
+from health_services.outgoing.http import NoAnswer
 from health_services.outgoing.mail import Mail, Mailer
 from health_services.outgoing.push import PushGateway, Subscription, SubscriptionGone
 from health_services.outgoing.sms import SmsGateway
@@ -85,7 +87,9 @@ class MailCarrier:
         text, html = render(content)
         calendar, method = None, None
         if kind in INVITING:
-            calendar, method = invitation(row, to_name=row.name, to_email=row.email, sender=self.sender)
+            calendar, method = invitation(
+                row, Speaker(content.locale), to_name=row.name, to_email=row.email, sender=self.sender
+            )
         headers = {"List-Unsubscribe": f"<{stop}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
         mail = Mail(
             to=row.email,
@@ -123,30 +127,52 @@ class SmsCarrier:
 
 @dataclass(frozen=True)
 class PushCarrier:
-    """Pushes to all browsers of a person; one that takes the message is enough."""
+    """Pushes to all browsers of a person; one that takes the message is enough.
+
+    One whose push service was not reached is left alone for a while, so that its silence delays nobody for long.
+    """
 
     gateway: PushGateway
     voice: Voice
     database: Database
 
     async def carry(self, row: AnyRow) -> None:
-        """Push to every subscription at once, and forget those that are gone."""
+        """Push to every subscription at once that is not held, and forget those that are gone."""
         async with self.database.reading() as session:
             subscriptions = await PushSubscriptionRepository(session).of_user(row.user_id)
         payload = push_payload(self.voice.content(row), tag=row.subject)
-        outcomes = await asyncio.gather(*(self._push(found, payload, f"n{row.id}") for found in subscriptions))
+        outcomes = await asyncio.gather(*(self._push(found, row, payload) for found in subscriptions))
         if None not in outcomes:
-            raise next((f for f in outcomes if isinstance(f, NotNow)), Undeliverable("no browser takes it"))
+            later = [failure for failure in outcomes if isinstance(failure, NotNow)]
+            raise min(later, key=lambda f: f.retry_after or 0, default=Undeliverable("no browser takes it"))
 
-    async def _push(self, found: AnyRow, payload: bytes, topic: str) -> SendingFailed | None:
+    async def _push(self, found: AnyRow, row: AnyRow, payload: bytes) -> SendingFailed | None:
         """Why one browser did not get it; None if it did."""
+        if found.held_until is not None and found.held_until > row.now:
+            return NotNow("no push service was reached a moment ago", (found.held_until - row.now).total_seconds())
         try:
             subscription = Subscription(found.endpoint, found.p256dh, found.auth)
-            await self.gateway.send(subscription, payload, ttl=PUSH_TTL_SECONDS, topic=topic)
-        except SubscriptionGone as gone:
-            async with self.database.writing() as session, session.begin():
-                await PushSubscriptionRepository(session).forget(found.id)
-            return gone
+            await self.gateway.send(subscription, payload, ttl=_ttl(row), topic=f"n{row.id}")
         except SendingFailed as failure:
+            await self._write_down(found, failure)
             return failure
+        await self._write_down(found, None)
         return None
+
+    async def _write_down(self, found: AnyRow, failure: SendingFailed | None) -> None:
+        """What the attempt says of the subscription; an answer that is neither yes nor gone says nothing."""
+        async with self.database.writing() as session, session.begin():
+            subscriptions = PushSubscriptionRepository(session)
+            if isinstance(failure, SubscriptionGone):
+                await subscriptions.forget(found.id)
+            elif isinstance(failure, NoAnswer):
+                await subscriptions.hold(found.id)
+            elif failure is None and found.held_until is not None:
+                await subscriptions.end_hold(found.id)
+
+
+def _ttl(row: AnyRow) -> int:
+    """Seconds for which a push service keeps the message: none once it would come too late."""
+    if row.expires_at is None:
+        return PUSH_TTL_SECONDS
+    return max(0, min(PUSH_TTL_SECONDS, int((row.expires_at - row.now).total_seconds())))

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, text
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, Integer, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -50,6 +50,13 @@ def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(value.value) for value in values)})", name=column)
 
 
+# As `planning.Message.dedupe_key`, and made by the database, so that nobody writes a message under another's.
+_DEDUPE_KEY = (
+    "kind || '/' || user_id::text || '/' || channel || '/' || subject || '/' || revision::text || '/' "
+    "|| COALESCE(lead_minutes::text, '-')"
+)
+
+
 class Notification(Record):
     """One message to one person through one channel.
 
@@ -62,12 +69,18 @@ class Notification(Record):
         _one_of("kind", Kind),
         _one_of("channel", Channel),
         _one_of("state", State),
+        CheckConstraint("appointment_id IS NULL OR subject = 'appointment:' || appointment_id::text", name="subject"),
         Index("ix_notifications_dedupe_key", "dedupe_key", unique=True),
         Index("ix_notifications_appointment_id", "appointment_id"),
         Index(
             "ix_notifications_channel_next_attempt_at",
             *("channel", "next_attempt_at"),
             postgresql_where=text("state = 'queued'"),
+        ),
+        Index(
+            "ix_notifications_channel_due_at_tried",
+            *("channel", "due_at"),
+            postgresql_where=text("state = 'queued' AND attempts > 0"),
         ),
         Index("ix_notifications_failed", "id", postgresql_where=text("state = 'failed'")),
         Index("ix_notifications_channel_failed", "channel", "id", postgresql_where=text("state = 'failed'")),
@@ -87,7 +100,7 @@ class Notification(Record):
         {"postgresql_with": {"fillfactor": 80}},
     )
 
-    dedupe_key: Mapped[str]
+    dedupe_key: Mapped[str] = mapped_column(Computed(_DEDUPE_KEY, persisted=True), init=False)
     kind: Mapped[str]
     channel: Mapped[str]
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))

@@ -1,11 +1,13 @@
 """A message's content as a mail's two bodies, an SMS, a push."""
 
-from functools import cache
+import re
+from functools import cache, partial
 from pathlib import Path
 
 import mrml
 import orjson
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
 
 from health_services.notifications.wording import Content
 
@@ -13,6 +15,8 @@ TEMPLATES = Path(__file__).with_name("templates")
 
 # What every push service takes, encrypted, with room to spare.
 _PUSH_BYTES = 3000
+# The shortest number that can be called: emergency numbers have as many.
+_FEWEST_DIGITS = 3
 
 
 def render(content: Content) -> tuple[str, str]:
@@ -21,6 +25,7 @@ def render(content: Content) -> tuple[str, str]:
         "content": content,
         "direction": _direction(content),
         "start": "right" if content.is_right_to_left else "left",
+        "with_calls": partial(_with_calls, content.phone),
     }
     return _template("message.txt").render(places), _template("message.mjml").render(places)
 
@@ -47,6 +52,26 @@ def push_payload(content: Content, *, tag: str) -> bytes:
     if len(payload) > _PUSH_BYTES:
         raise ValueError("the push is too long")
     return payload
+
+
+def _with_calls(phone: str, line: str) -> Markup:
+    """The line as HTML, in which the number can be called."""
+    number = _dialled(phone)
+    if not number:
+        return escape(line)
+    link = Markup('<a href="tel:{}" dir="ltr" style="white-space: nowrap;">{}</a>').format(number, phone)
+    return link.join(re.split(rf"(?<!\w){re.escape(phone)}(?!\w)", line))
+
+
+def _dialled(phone: str) -> str:
+    """What a telephone dials, digits and a leading +; nothing for what is not just one number."""
+    written = phone.strip("\u2068\u2069")
+    if not re.fullmatch(r"\+?[\d ().\-/]*", written):
+        return ""
+    if written.startswith("+"):
+        written = written.replace("(0)", "")  # it is dialled only where the country's code is not
+    digits = "".join(str(int(digit)) for digit in re.findall(r"\d", written))
+    return f"{'+' * written.startswith('+')}{digits}" if len(digits) >= _FEWEST_DIGITS else ""
 
 
 def _direction(content: Content) -> str:

@@ -130,10 +130,10 @@ _REPLAN = text(
            WHERE n.id = CAST(:id AS bigint) AND n.attempts = :attempt AND n.state = 'queued'
              AND n.dedupe_key NOT IN (SELECT dedupe_key FROM wanted)
        )
-       INSERT INTO notifications AS n (dedupe_key, kind, channel, user_id, appointment_id, subject, revision,
-                                       lead_minutes, starts_at, expires_at, data, state, due_at, next_attempt_at,
-                                       last_error, is_unreachable)
-       SELECT dedupe_key, kind, channel, user_id, appointment_id, subject, revision, lead_minutes, starts_at,
+       INSERT INTO notifications AS n (kind, channel, user_id, appointment_id, subject, revision, lead_minutes,
+                                       starts_at, expires_at, data, state, due_at, next_attempt_at, last_error,
+                                       is_unreachable)
+       SELECT kind, channel, user_id, appointment_id, subject, revision, lead_minutes, starts_at,
               expires_at, data, state, due_at, due_at, last_error, is_unreachable
        FROM wanted ORDER BY dedupe_key
        ON CONFLICT (dedupe_key) DO UPDATE
@@ -155,10 +155,9 @@ _VISITS = text(
        ORDER BY a.id FOR SHARE OF a"""
 )
 _ADD = text(
-    """INSERT INTO notifications (dedupe_key, kind, channel, user_id, appointment_id, subject, revision, lead_minutes,
-                                  starts_at, expires_at, data, state, due_at, next_attempt_at, last_error,
-                                  is_unreachable)
-       VALUES (:dedupe_key, :kind, :channel, :user_id, :appointment_id, :subject, :revision, :lead_minutes,
+    """INSERT INTO notifications (kind, channel, user_id, appointment_id, subject, revision, lead_minutes, starts_at,
+                                  expires_at, data, state, due_at, next_attempt_at, last_error, is_unreachable)
+       VALUES (:kind, :channel, :user_id, :appointment_id, :subject, :revision, :lead_minutes,
                :starts_at, :expires_at, CAST(:data AS jsonb), :state, :due_at, :due_at, :last_error, :is_unreachable)
        ON CONFLICT (dedupe_key) DO UPDATE
            SET state = excluded.state, due_at = excluded.due_at, next_attempt_at = excluded.next_attempt_at,

@@ -1,4 +1,4 @@
-"""What each kind of message says: a sentence is found and changed here, its translations in `locale/`.
+"""What each kind of message says: a sentence is found and changed here, its translations in `languages/locale/`.
 
 `say("…")` and `say.in_short("…")` mark a sentence for the catalogues. Sentences about an appointment have the places
 `%(when)s` and `%(when_short)s`, `%(doctor)s`, `%(clinic)s`, and `%(phone)s` where the clinic has one.
@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from health_services.languages.speaking import Speaker
 from health_services.notifications.models import Kind
-from health_services.notifications.speaking import Speaker
 
 Data = Mapping[str, Any]
 
@@ -126,7 +126,7 @@ def _waitlist_offer(say: Speaker, data: Data) -> Text:
         until = say.moment(datetime.fromisoformat(str(data["expires_at"])))
         paragraphs.append(say("The offer is open until %(until)s.", until=until.in_words))
         # An SMS that tells when the place is has named the zone already.
-        brief = until.in_short if say.knows("when") else until.in_words
+        brief = until.bare if say.knows("when") else until.in_words
         short = f"{short} {say('The offer is open until %(until)s.', until=brief)}"
     return Text(subject=subject, paragraphs=tuple(paragraphs), short=short, action=action)
 

@@ -1,4 +1,4 @@
-"""Links by which a person stops one kind of mail with one click (RFC 8058), and that are good for nothing else."""
+"""Links by which a person stops one kind of message with one click (RFC 8058), and that are good for nothing else."""
 
 import base64
 import binascii
@@ -19,7 +19,7 @@ class UnsubscribeLinks:
     base_url: str
 
     def url(self, user_id: int, kind: Kind) -> str | None:
-        """The link of this person for this kind of mail; None for kinds that nobody can switch off."""
+        """The link of this person for this kind of message; None for kinds that nobody can switch off."""
         if kind in SECURITY_KINDS:
             return None
         claim = f"{user_id}.{kind}".encode()

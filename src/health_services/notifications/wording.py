@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from health_services.notifications import locales
+from health_services.languages import locales
+from health_services.languages.speaking import Moment, Speaker, cut, greetable
 from health_services.notifications.models import SECURITY_KINDS, Kind
 from health_services.notifications.sentences import TEXTS, link
-from health_services.notifications.speaking import Moment, Speaker, cut
 
-# The longest name that is greeted and the longest SMS, in characters.
-_NAME, _SHORT = 100, 300
+# The longest SMS, in characters.
+_SHORT = 300
 
 _ABOUT_AN_APPOINTMENT = frozenset(
     {
@@ -48,7 +48,7 @@ class Content:
     """A message in words, before it becomes text, HTML, SMS or push: lines of text, nothing in them is markup.
 
     `short` (SMS, push) stands alone, has no links and at most 300 characters. `facts` are labels and values, `action`
-    and `unsubscribe` a label and a URL.
+    and `unsubscribe` a label and a URL; `phone` is the clinic's number as it stands in paragraphs and facts, or empty.
     """
 
     locale: str
@@ -61,6 +61,7 @@ class Content:
     closing: tuple[str, ...]
     footer: tuple[str, ...]
     unsubscribe: tuple[str, str] | None
+    phone: str
     short: str
 
 
@@ -98,6 +99,7 @@ def content_of(
         closing=(say("Kind regards"), *(() if visit is None else (say.shown(visit.clinic_name),))),
         footer=(say("This message was sent automatically. Please do not reply to it."),),
         unsubscribe=(say("No longer receive messages of this kind"), link(unsubscribe_url)) if can_stop else None,
+        phone=say.shown(visit.clinic_phone or "") if visit else "",
         # With ordinary spaces: a no-break one doubles the price of an SMS.
         short=cut(" ".join(text.short.split()), _SHORT),
     )
@@ -113,7 +115,7 @@ def _fill_in(say: Speaker, visit: Visit) -> Moment:
 
 
 def _greeting(say: Speaker, name: str) -> str:
-    shown = say.shown(name, _NAME)
+    shown = say.shown(greetable(name))
     return say("Hello %(name)s,", name=shown) if shown else say("Hello,")
 
 

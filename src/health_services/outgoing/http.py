@@ -32,8 +32,10 @@ _SPECIAL = tuple(
     ipaddress.ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "3fff::/20")
 )
 
-# Of its own: names that strangers choose may be slow to resolve, and must not hold up the threads of anything else.
-_NAME_THREADS = ThreadPoolExecutor(max_workers=16, thread_name_prefix="names")
+# Of their own: names that strangers choose may be slow to resolve, and must hold up the threads of nothing else; those
+# that somebody registers, again and again perhaps, not even those of what is sent.
+_SENDING_THREADS = ThreadPoolExecutor(max_workers=16, thread_name_prefix="names_to_send_to")
+_REGISTERING_THREADS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="names_to_register")
 
 
 class PrivateAddress(Undeliverable):
@@ -41,6 +43,10 @@ class PrivateAddress(Undeliverable):
 
     def __init__(self) -> None:
         super().__init__("the address is not public")
+
+
+class NoAnswer(NotNow):
+    """Nobody was reached, or nobody answered in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +126,12 @@ class _Names(AbstractResolver):
         """Nothing is held."""
 
 
-async def _addresses(host: str, family: int = socket.AF_UNSPEC) -> list[tuple[int, str]]:
+async def _addresses(
+    host: str, family: int = socket.AF_UNSPEC, *, threads: ThreadPoolExecutor = _SENDING_THREADS
+) -> list[tuple[int, str]]:
     """The address families and numeric addresses that the name has now; raises OSError or UnicodeError."""
     found = await asyncio.get_running_loop().run_in_executor(
-        _NAME_THREADS, lambda: socket.getaddrinfo(host, None, family=family, type=socket.SOCK_STREAM)
+        threads, lambda: socket.getaddrinfo(host, None, family=family, type=socket.SOCK_STREAM)
     )
     return [(kind, str(address[0])) for kind, _, _, _, address in found]
 
@@ -159,7 +167,7 @@ async def post(
     """Send one POST and give what was answered, whatever the status; redirects are answers, too.
 
     `auth` is a user and a password. The status is what counts: a body that breaks off or does not end is cut where
-    it is. Raises PrivateAddress, Undeliverable where the URL cannot be used, NotNow where nothing answered in time.
+    it is. Raises PrivateAddress, Undeliverable where the URL cannot be used, NoAnswer.
     """
     sent = dict(headers)
     if auth is not None:
@@ -171,19 +179,19 @@ async def post(
             return Answer(response.status, retry_after, body)
     # the errors of aiohttp name the address: none of them is passed on
     except TimeoutError:
-        raise NotNow("no answer in time") from None
+        raise NoAnswer("no answer in time") from None
     except aiohttp.ClientConnectorDNSError:
-        raise NotNow("the name could not be resolved") from None
+        raise NoAnswer("the name could not be resolved") from None
     except (aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError):
-        raise NotNow("no trustworthy TLS connection") from None
+        raise NoAnswer("no trustworthy TLS connection") from None
     except aiohttp.ClientConnectorError as error:
         if isinstance(error.os_error, _NotPublicError):
             raise PrivateAddress from None
-        raise NotNow("no connection") from None
+        raise NoAnswer("no connection") from None
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, UnicodeError):
         raise Undeliverable("the URL cannot be used") from None
     except (aiohttp.ClientError, OSError):
-        raise NotNow("the connection broke") from None
+        raise NoAnswer("the connection broke") from None
 
 
 async def _beginning(content: aiohttp.StreamReader) -> bytes:
@@ -216,11 +224,12 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
 async def resolves_to_private(host: str) -> bool:
     """Whether any address that this name (or address) has now is not public, for the moment of registration.
 
-    False where the name is unknown or takes more than 3 seconds: each sending judges again.
+    False where the name is unknown or takes more than 3 seconds, its wait for a thread included: each sending judges
+    again.
     """
     try:
         async with asyncio.timeout(NAME_TIMEOUT_SECONDS):
-            found = await _addresses(host)
+            found = await _addresses(host, threads=_REGISTERING_THREADS)
     except (OSError, UnicodeError):
         return False
     return not all(is_public(address) for _, address in found)

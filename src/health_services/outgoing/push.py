@@ -23,7 +23,7 @@ from pywebpush import WebPusher, WebPushException
 from health_services.errors import OperatorError
 from health_services.outgoing.errors import NotNow, Undeliverable
 from health_services.outgoing.http import outgoing_session, post
-from health_services.settings import Settings
+from health_services.settings import Settings, private_key
 
 KEY_FILE = "vapid_private_key"
 # What fits into the one record of 4096 bytes that every push service takes.
@@ -78,7 +78,7 @@ class WebPush:
     """
 
     def __init__(
-        self, key: ec.EllipticCurvePrivateKey, contact: str, *, allow_private: bool, timeout: float = 20
+        self, key: ec.EllipticCurvePrivateKey, contact: str, *, allow_private: bool, timeout: float = 5
     ) -> None:
         point = key.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
         self._public_key = _base64url(point)
@@ -158,17 +158,13 @@ def _base64url(value: bytes) -> str:
 def push_gateway_of(settings: Settings) -> PushGateway:
     """The gateway with the key of the settings, else with that of the data directory, which is made once.
 
+    It reaches public addresses only, whatever webhooks may: any patient can register an endpoint.
+
     Raises OperatorError where the key cannot be read or kept.
     """
-    if settings.vapid_private_key is not None:
-        key = _private_key(settings.vapid_private_key.get_secret_value())
-        if key is None:
-            raise OperatorError(
-                "HEALTH_VAPID_PRIVATE_KEY must be a P-256 private key: 32 bytes as base64url, 43 characters."
-            )
-    else:
-        key = _kept_key(settings.data_dir)
-    return WebPush(key, _contact(settings), allow_private=settings.webhook_allow_private)
+    given = settings.vapid_private_key
+    key = given.get_secret_value() if given is not None else kept_key(settings.data_dir)
+    return WebPush(private_key(key), _contact(settings), allow_private=False)
 
 
 def _contact(settings: Settings) -> str:
@@ -177,16 +173,11 @@ def _contact(settings: Settings) -> str:
     return f"mailto:no-reply@{urlsplit(settings.public_url or 'http://localhost').hostname}"
 
 
-def _private_key(text: str) -> ec.EllipticCurvePrivateKey | None:
-    """The key of these 43 characters; None where they are no key."""
-    try:
-        raw = base64.b64decode(text.strip().rstrip("=") + "=", altchars=b"-_", validate=True)
-        return ec.derive_private_key(int.from_bytes(raw, "big"), ec.SECP256R1()) if len(raw) == _KEY_BYTES else None
-    except ValueError:
-        return None
+def kept_key(data_dir: Path) -> str:
+    """The key of this data directory, 43 characters of base64url; made where there is none yet.
 
-
-def _kept_key(data_dir: Path) -> ec.EllipticCurvePrivateKey:
+    Raises OperatorError where it cannot be read or kept, or is no key.
+    """
     path = data_dir / KEY_FILE
     try:
         if not path.exists():
@@ -197,15 +188,19 @@ def _kept_key(data_dir: Path) -> ec.EllipticCurvePrivateKey:
                 f"{path} must be a file of the user who runs the service, which nobody else can read (mode 0600). "
                 "If you do not know who put it there, remove it; browsers must then subscribe again."
             )
-        key = _private_key(path.read_text())
-    except (OSError, UnicodeError) as error:
+        key = path.read_text()
+        private_key(key)
+    except OSError as error:
         raise OperatorError(
             f"The key of Web Push cannot be kept in {path} ({type(error).__name__}): make the directory writable for "
             "the user who runs the service, or give a key in HEALTH_VAPID_PRIVATE_KEY."
         ) from None
-    if key is None:
-        raise OperatorError(f"{path} is no P-256 key; restore it, or remove it: browsers must then subscribe again.")
-    return key
+    except ValueError:
+        raise OperatorError(
+            f"{path} is no P-256 key; restore it, or remove it: browsers must then subscribe again."
+        ) from None
+    else:
+        return key
 
 
 def _make_key(path: Path) -> None:

@@ -36,10 +36,10 @@ class TwilioSms:
     """A gateway that takes Twilio's form.
 
     `url` holds user and password; without a path it is Twilio's own, of the account `user`. `sender` is a number or
-    name that the gateway knows, None where it has one of its own. `timeout` is in seconds.
+    name that the gateway knows. `timeout` is in seconds.
     """
 
-    def __init__(self, url: str, sender: str | None, *, timeout: float = 20) -> None:
+    def __init__(self, url: str, sender: str, *, timeout: float = 20) -> None:
         parts = urlsplit(url)
         user, password = unquote(parts.username or ""), unquote(parts.password or "")
         path = parts.path.strip("/") and parts.path
@@ -56,9 +56,7 @@ class TwilioSms:
 
     async def send(self, number: str, text: str, reference: str) -> None:
         """Send; raises Undeliverable where the gateway will never take it, NotNow where it may take it later."""
-        form = {"To": dialled(number), "Body": text}
-        if self._sender is not None:
-            form["From"] = self._sender
+        form = {"To": dialled(number), "From": self._sender, "Body": text}
         headers = {
             "Content-Type": "application/x-www-form-urlencoded",
             "Accept": "application/json",
@@ -121,4 +119,5 @@ def sms_gateway_of(settings: Settings) -> SmsGateway:
     """The gateway of the settings; the one that sends nothing where none is set up."""
     if settings.sms_url is None:
         return NoSms()
+    assert settings.sms_from is not None, "the settings insist on it"
     return TwilioSms(settings.sms_url.get_secret_value(), settings.sms_from)

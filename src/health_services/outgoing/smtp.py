@@ -2,6 +2,8 @@
 
 import asyncio
 import ipaddress
+import os
+import socket
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
@@ -103,7 +105,8 @@ class SmtpConnections:
             async with asyncio.timeout(self._timeout), self._places:
                 await self._send(recipient, content)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            raise _meaning(error) from None  # what the server said may name the person
+            # What the server said may name the person: no traceback shows it, only `words_about` finds it.
+            raise _meaning(error) from None
 
     async def close(self) -> None:
         """Take leave of the server; a message under way is finished, and its connection is not kept."""
@@ -211,6 +214,25 @@ def _drop(smtp: aiosmtplib.SMTP) -> None:
     if transport is not None:
         transport.abort()
     smtp.close()
+
+
+def words_about(failure: SendingFailed) -> str:
+    """What the mail server or the system said when a mail was not sent, on one line; empty where they said nothing.
+
+    For the terminal of whoever tries the settings, and nothing that is kept: it may name the person.
+    """
+    error = failure.__context__
+    cause = error.__cause__ if error is not None and isinstance(error.__cause__, OSError) else error
+    if isinstance(cause, aiosmtplib.SMTPResponseException):
+        said = f"{cause.code} {cause.message}" if cause.code > 0 else cause.message
+    elif isinstance(cause, ssl.SSLError):
+        known = cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else cause.reason
+        said = (known or str(cause)).replace("_", " ").lower()
+    elif isinstance(cause, OSError) and cause.errno and not isinstance(cause, socket.gaierror):
+        said = os.strerror(cause.errno)  # asyncio's own text is of calls and tuples
+    else:
+        said = str(getattr(cause, "strerror", None) or cause or "")
+    return " ".join("".join(c for c in said if c.isprintable() or c.isspace()).split()).rstrip(".")
 
 
 def _meaning(error: Exception) -> SendingFailed:

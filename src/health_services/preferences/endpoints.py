@@ -1,4 +1,4 @@
-"""/users/me/preferences, and the link that stops mails."""
+"""/users/me/preferences, and the link that stops messages."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Request, Response
 from health_services.access.dependencies import CurrentCaller
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
-from health_services.api.dependencies import Now, Session
+from health_services.api.dependencies import DefaultLocale, Now, Session
 from health_services.api.openapi import errors
 from health_services.errors import ResourceNotFoundException
 from health_services.notifications.unsubscribing import UnsubscribeLinks
@@ -43,28 +43,28 @@ async def update_preferences(session: Session, caller: CurrentCaller, body: Pref
 
 @unsubscribe_router.get(
     "/{token}",
-    summary="Ask before mails are stopped",
+    summary="Ask before messages are stopped",
     response_class=Response,
     responses=_PAGE | errors(ResourceNotFoundException),
 )
 @requires("unsubscribe")
-async def ask_to_unsubscribe(request: Request, token: LinkToken) -> Any:
+async def ask_to_unsubscribe(session: Session, request: Request, token: LinkToken, locale: DefaultLocale) -> Any:
     """The page behind the link in a mail: it asks, since programs follow links too; nothing changes."""
     links: UnsubscribeLinks = request.app.state.links
-    _, kind = service.meant(links, token)
-    return page.question(kind)
+    user_id, kind = service.meant(links, token)
+    return page.question(await service.speaker(session, user_id, locale), kind)
 
 
 @unsubscribe_router.post(
     "/{token}",
-    summary="Stop mails of one kind",
+    summary="Stop messages of one kind",
     response_class=Response,
     responses=_PAGE | errors(ResourceNotFoundException),
 )
 @requires("unsubscribe")
-async def unsubscribe(session: Session, request: Request, token: LinkToken, now: Now) -> Any:
-    """One click, by a person on that page or by a mail program (RFC 8058); needs no sign-in."""
+async def unsubscribe(session: Session, request: Request, token: LinkToken, now: Now, locale: DefaultLocale) -> Any:
+    """One click, by a person on that page or by a mail program (RFC 8058), stops them on every channel; no sign-in."""
     links: UnsubscribeLinks = request.app.state.links
     user_id, kind = service.meant(links, token)
     await service.unsubscribe(session, user_id, kind, now)
-    return page.done(kind)
+    return page.done(await service.speaker(session, user_id, locale), kind)

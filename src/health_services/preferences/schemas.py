@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 
 from health_services.api.fields import AnswerShape, RequestShape, example, unless_sent
 from health_services.clinics.schemas import TimeZone
-from health_services.notifications.locales import LOCALES
+from health_services.languages.locales import LOCALES
 from health_services.notifications.models import Channel, Kind
 
 LONGEST_LEAD = 14 * 24 * 60

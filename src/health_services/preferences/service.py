@@ -6,6 +6,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.errors import FieldError, ResourceNotFoundException, ValidationException
+from health_services.languages.locales import locale_for
+from health_services.languages.speaking import Speaker
 from health_services.notifications.models import SECURITY_KINDS, Channel, Kind
 from health_services.notifications.service import replan
 from health_services.notifications.unsubscribing import UnsubscribeLinks
@@ -74,8 +76,12 @@ def meant(links: UnsubscribeLinks, token: str) -> tuple[int, Kind]:
     return found
 
 
+async def speaker(session: AsyncSession, user_id: int, default_locale: str) -> Speaker:
+    """Speaks the person's language, else that of `default_locale`."""
+    chosen = await PreferencesRepository(session).languages(user_id)
+    return Speaker(locale_for(chosen.locale, chosen.preferred_language, default=default_locale))
+
+
 async def unsubscribe(session: AsyncSession, user_id: int, kind: Kind, now: datetime) -> None:
-    """Send no more mails of this kind; other channels stay."""
-    row = await PreferencesRepository(session).get_for_update(user_id)
-    left = [channel for channel in _shown(row).channels[kind] if channel is not Channel.EMAIL]
-    await update(session, user_id, PreferencesUpdate(channels={kind: left}), now)
+    """Send no more messages of this kind, on any channel, until the person wants them again."""
+    await update(session, user_id, PreferencesUpdate(channels={kind: []}), now)

@@ -33,15 +33,17 @@ async def get_push_key(request: Request) -> Any:
     responses=errors(ConflictException),
 )
 @requires("push-subscriptions:write")
-async def create_push_subscription(
-    request: Request, session: Session, caller: CurrentCaller, body: PushSubscriptionCreate
-) -> Any:
+async def create_push_subscription(session: Session, caller: CurrentCaller, body: PushSubscriptionCreate) -> Any:
     """Any account, for itself: a browser's `PushSubscription.toJSON()`.
 
     An endpoint that is known already becomes the caller's, with the new keys. 20 at most.
     """
-    allow_private: bool = request.app.state.settings.webhook_allow_private
-    return await service.register(session, caller, body, allow_private=allow_private)
+    await service.require_room(session, caller, body.endpoint)
+    # Nothing is written yet, and no connection is held for as long as DNS takes. Of two requests with one idempotency
+    # key that come this far together, the second is undone when its answer is to be kept.
+    await session.rollback()
+    await service.require_public(body.endpoint)
+    return await service.register(session, caller, body)
 
 
 @router.get("", summary="List one's push subscriptions", response_model=list[PushSubscriptionRead], responses=errors())

@@ -1,8 +1,9 @@
 """SQL of push subscriptions."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, null, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,6 +11,10 @@ from health_services.database.base import AnyRow
 from health_services.pagination import Page
 from health_services.push_subscriptions.models import PushSubscription
 from health_services.users.models import User
+
+# How long one that is not reached is left alone: as long as that has lasted, between these two; and how long it may be.
+SHORTEST_HOLD, LONGEST_HOLD = timedelta(seconds=30), timedelta(hours=1)
+LONGEST_FAILING = timedelta(days=14)
 
 
 class PushSubscriptionRepository:
@@ -31,6 +36,7 @@ class PushSubscriptionRepository:
         statement = insert(PushSubscription).values(user_id=user_id, endpoint=endpoint, p256dh=p256dh, auth=auth)
         new = statement.excluded
         moved = {"user_id": new.user_id, "p256dh": new.p256dh, "auth": new.auth, "updated_at": func.now()}
+        moved |= {"failing_since": null(), "held_until": null()}
         statement = statement.on_conflict_do_update(index_elements=[PushSubscription.endpoint], set_=moved)
         returned = (PushSubscription.id, PushSubscription.endpoint, PushSubscription.created_at)
         return (await self._session.execute(statement.returning(*returned))).one()
@@ -47,13 +53,10 @@ class PushSubscriptionRepository:
         return (await self._session.execute(query)).all()
 
     async def of_user(self, user_id: int) -> Sequence[AnyRow]:
-        """Where the user is reached, for sending: `id`, `endpoint`, `p256dh` and `auth`, by id."""
-        query = (
-            select(PushSubscription.id, PushSubscription.endpoint, PushSubscription.p256dh, PushSubscription.auth)
-            .where(PushSubscription.user_id == user_id)
-            .order_by(PushSubscription.id)
-        )
-        return (await self._session.execute(query)).all()
+        """Where the user is reached, for sending: `id`, `endpoint`, `p256dh`, `auth` and `held_until`, by id."""
+        found = PushSubscription
+        query = select(found.id, found.endpoint, found.p256dh, found.auth, found.held_until)
+        return (await self._session.execute(query.where(found.user_id == user_id).order_by(found.id))).all()
 
     async def remove(self, subscription_id: int, user_id: int) -> bool:
         """Whether the user had such a subscription to remove."""
@@ -65,3 +68,17 @@ class PushSubscriptionRepository:
     async def forget(self, subscription_id: int) -> None:
         """Remove what its push service knows no more."""
         await self._session.execute(delete(PushSubscription).where(PushSubscription.id == subscription_id))
+
+    async def hold(self, subscription_id: int) -> None:
+        """Leave alone for a while what was not reached; remove what has not been for LONGEST_FAILING."""
+        found = PushSubscription
+        is_hopeless = found.failing_since <= func.now() - LONGEST_FAILING
+        await self._session.execute(delete(found).where(found.id == subscription_id, is_hopeless))
+        pause = func.least(LONGEST_HOLD, func.greatest(SHORTEST_HOLD, func.now() - found.failing_since))
+        held = {"failing_since": func.coalesce(found.failing_since, func.now()), "held_until": func.now() + pause}
+        await self._session.execute(update(found).where(found.id == subscription_id).values(held))
+
+    async def end_hold(self, subscription_id: int) -> None:
+        """Send as if it had always been reached."""
+        ended = update(PushSubscription).where(PushSubscription.id == subscription_id)
+        await self._session.execute(ended.values(failing_since=None, held_until=None))

@@ -16,24 +16,24 @@ from health_services.push_subscriptions.schemas import PushSubscriptionCreate, P
 MOST_SUBSCRIPTIONS = 20
 
 
-async def register(
-    session: AsyncSession, caller: Caller, request: PushSubscriptionCreate, *, allow_private: bool
-) -> PushSubscriptionRead:
+async def register(session: AsyncSession, caller: Caller, request: PushSubscriptionCreate) -> PushSubscriptionRead:
     """Push the caller's messages to this browser; a known endpoint becomes his, whoever had it.
 
-    Raises ValidationException for an endpoint that may not be reached, ConflictException beyond MOST_SUBSCRIPTIONS.
+    Raises ConflictException beyond MOST_SUBSCRIPTIONS. The endpoint was found to be a public one before.
     """
-    await _require_reachable(request.endpoint, allow_private=allow_private)
-    subscriptions = PushSubscriptionRepository(session)
-    if await subscriptions.others(caller.id, request.endpoint) >= MOST_SUBSCRIPTIONS:
+    await require_room(session, caller, request.endpoint)
+    keys = request.keys
+    return _shown(await PushSubscriptionRepository(session).put(caller.id, request.endpoint, keys.p256dh, keys.auth))
+
+
+async def require_room(session: AsyncSession, caller: Caller, endpoint: str) -> None:
+    """Raise ConflictException if the endpoint would be one more than MOST_SUBSCRIPTIONS."""
+    if await PushSubscriptionRepository(session).others(caller.id, endpoint) >= MOST_SUBSCRIPTIONS:
         raise ConflictException(f"You have {MOST_SUBSCRIPTIONS} push subscriptions already; delete one first.")
-    return _shown(await subscriptions.put(caller.id, request.endpoint, request.keys.p256dh, request.keys.auth))
 
 
-async def _require_reachable(endpoint: str, *, allow_private: bool) -> None:
-    """Refuse what nothing is sent to; asks DNS, so it comes before the first statement of a transaction."""
-    if allow_private:
-        return
+async def require_public(endpoint: str) -> None:
+    """Raise ValidationException for what nothing is sent to; asks DNS, so no transaction may be open."""
     parts = urlsplit(endpoint)
     if parts.scheme != "https":
         raise ValidationException.of("endpoint", "must begin with https://")

@@ -18,9 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from health_services.database.base import AnyRow
 from health_services.database.engine import Database
 from health_services.outgoing.errors import SendingFailed
-from health_services.outgoing.http import post
+from health_services.outgoing.http import NoAnswer, post
 from health_services.webhooks import signing
-from health_services.webhooks.repository import LEASE, DeliveryRepository, WebhookRepository
+from health_services.webhooks.repository import LEASE, DeliveryRepository, Room, WebhookRepository
 
 # How long to wait after the first, second, … attempt that failed; there is one attempt more.
 SCHEDULE = (
@@ -34,8 +34,12 @@ GONE = 410
 # Where the receiver says that it has too much to do, it also says for how long.
 THROTTLING = frozenset({429, 502, 503, 504})
 
+# Longer than the attempts of one delivery last: of many that wait, each is seldom the one that is tried.
+LONGEST_FAILING = timedelta(days=4)
+
 GONE_REASON = "gone (410)"
 EXHAUSTED_REASON = f"no success in {ATTEMPTS} attempts"
+FAILING_REASON = f"no success in {LONGEST_FAILING.days} days"
 
 # Is called in the transaction that gives up on a webhook, with `id`, `url` and `created_by_user_id` of the webhook and
 # the delivery's id.
@@ -54,6 +58,7 @@ class Job:
     url: str
     secret: bytes
     previous_secret: bytes | None
+    is_probe: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +70,23 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """It has not; `error` is a few words of ours, `retry_after` in seconds where the receiver asked for a pause."""
+    """It has not; `error` is a few words of ours, `retry_after` in seconds where the receiver asked for a pause.
+
+    `is_unanswered`: it was not reached, or did not answer in time.
+    """
 
     error: str
     status: int | None = None
     retry_after: float | None = None
+    is_unanswered: bool = False
 
 
 class Deliveries:
     """The queue of one worker process, which runs `concurrency` jobs at once; any number of processes may have one.
 
     `per_endpoint`: so many attempts at most are under way to one webhook from this process, and fewer where that would
-    be all of them, so that a receiver that hangs never holds up the others. `jitter` gives numbers from 0 to 1.
+    be all of them, so that a receiver that hangs never holds up the others. Those that are known to fail have one each,
+    and half of all together, or the only one. `jitter` gives numbers from 0 to 1.
     """
 
     def __init__(
@@ -96,18 +106,17 @@ class Deliveries:
         self._secret = secret
         self._announce = announce
         self._per_endpoint = max(1, min(per_endpoint, concurrency - 1))
+        self._most_probes = max(1, concurrency // 2)
         self._lease = lease
         self._jitter = jitter
         self._under_way: Counter[int] = Counter()
+        self._probes = 0
 
     async def take(self, limit: int) -> list[Job]:
         """Claim up to `limit` deliveries that are due; each must be carried out. Not to be called twice at once."""
         async with self._database.reading() as session:
-            rows = await DeliveryRepository(session).claim(
-                limit, per_webhook=self._per_endpoint, busy=self._under_way, lease=self._lease
-            )
-        self._under_way.update(row.webhook_id for row in rows)
-        return [
+            rows = await DeliveryRepository(session).claim(limit, self._room(), lease=self._lease)
+        jobs = [
             Job(
                 id=row.id,
                 webhook_id=row.webhook_id,
@@ -117,9 +126,17 @@ class Deliveries:
                 url=row.url,
                 secret=row.secret,
                 previous_secret=row.previous_secret,
+                is_probe=row.is_probe,
             )
             for row in rows
         ]
+        self._under_way.update(job.webhook_id for job in jobs)
+        self._probes += sum(job.is_probe for job in jobs)
+        return jobs
+
+    def _room(self) -> Room:
+        busy = list(self._under_way.elements())
+        return Room(self._per_endpoint, self._most_probes - self._probes, busy)
 
     async def carry_out(self, job: Job) -> None:
         """Send, and record what came of it; raises only what the database raises."""
@@ -131,6 +148,7 @@ class Deliveries:
                 await self._fail(job, result)
         finally:
             self._under_way -= Counter([job.webhook_id])
+            self._probes -= job.is_probe
 
     async def next_due(self) -> timedelta | None:
         """How long until a delivery is due that can be taken as things are now; None while there is none.
@@ -138,7 +156,7 @@ class Deliveries:
         Negative for one that is due already. When a job ends, another may be due.
         """
         async with self._database.reading() as session:
-            return await DeliveryRepository(session).next_due(per_webhook=self._per_endpoint, busy=self._under_way)
+            return await DeliveryRepository(session).next_due(self._room())
 
     async def _send(self, job: Job) -> Received | Failure:
         body = job.body.encode()
@@ -149,7 +167,7 @@ class Deliveries:
         except signing.UnreadableSecretError:
             return Failure("the secret cannot be read any more; rotate it")
         except SendingFailed as refusal:
-            return Failure(refusal.reason)
+            return Failure(refusal.reason, is_unanswered=isinstance(refusal, NoAnswer))
         if answer.is_success:
             return Received(answer.status)
         hint = "; redirects are not followed" if 300 <= answer.status < 400 else ""
@@ -166,20 +184,35 @@ class Deliveries:
 
     async def _succeed(self, job: Job, result: Received) -> None:
         async with self._database.reading() as session:
-            await DeliveryRepository(session).succeed(job.id, job.attempt, result.status)
+            if await DeliveryRepository(session).succeed(job.id, job.attempt, result.status):
+                await WebhookRepository(session).end_hold(job.webhook_id)
 
     async def _fail(self, job: Job, failure: Failure) -> None:
-        is_gone, is_last = failure.status == GONE, job.attempt >= ATTEMPTS
         async with self._database.writing() as session, session.begin():
             webhooks, deliveries = WebhookRepository(session), DeliveryRepository(session)
             await webhooks.get_for_update(job.webhook_id)  # the webhook before its deliveries, as everybody does
-            if not is_gone and not is_last:
+            if failure.status == GONE or job.attempt >= ATTEMPTS:
+                is_ours = await deliveries.fail(job.id, job.attempt, failure.status, failure.error)
+            else:
                 delay = delay_after(job.attempt, failure.retry_after, self._jitter())
-                await deliveries.postpone(job.id, job.attempt, failure.status, failure.error, delay)
-            elif await deliveries.fail(job.id, job.attempt, failure.status, failure.error):
-                webhook = await webhooks.disable(job.webhook_id, GONE_REASON if is_gone else EXHAUSTED_REASON)
-                if webhook is not None and not is_gone:
-                    await self._announce(session, webhook, job.id)
+                is_ours = await deliveries.postpone(job.id, job.attempt, failure.status, failure.error, delay)
+            reason = await self._judge(session, job, failure) if is_ours else None
+            webhook = await webhooks.disable(job.webhook_id, reason) if reason else None
+            if webhook is not None:
+                await self._announce(session, webhook, job.id)
+
+    async def _judge(self, session: AsyncSession, job: Job, failure: Failure) -> str | None:
+        """What the failure says of the webhook: why to give it up; None to go on, perhaps after a while."""
+        webhooks = WebhookRepository(session)
+        if failure.status == GONE:
+            return GONE_REASON
+        if job.attempt >= ATTEMPTS:
+            if not await DeliveryRepository(session).were_others_received(job.id):
+                return EXHAUSTED_REASON
+            await webhooks.end_hold(job.webhook_id)  # it was this message that failed, and it is out of the way
+            return None
+        lasted = await webhooks.hold(job.webhook_id, is_unanswered=failure.is_unanswered)
+        return FAILING_REASON if lasted is not None and lasted >= LONGEST_FAILING else None
 
 
 def delay_after(attempt: int, retry_after: float | None, jitter: float) -> timedelta:

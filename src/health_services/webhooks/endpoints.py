@@ -43,13 +43,12 @@ async def create_webhook(request: Request, session: Session, caller: CurrentCall
     appointment or slot come in their order. `data` is the resource as the API shows it, without clinical text.
     """
     state = request.app.state
-    return await service.create(
-        session,
-        caller,
-        body,
-        server_secret=state.tokens.secret,
-        allow_private=state.settings.webhook_allow_private,
-    )
+    await service.require_room(session)
+    # Nothing is written yet, and no connection is held for as long as DNS takes. Of two requests with one idempotency
+    # key that come this far together, the second is undone when its answer is to be kept.
+    await session.rollback()
+    await service.require_reachable(body.url, allow_private=state.settings.webhook_allow_private)
+    return await service.create(session, caller, body, server_secret=state.tokens.secret)
 
 
 @router.get("", summary="List webhooks", response_model=list[WebhookRead], responses=errors())

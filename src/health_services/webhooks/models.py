@@ -24,9 +24,14 @@ class Event(StrEnum):
 
 
 class Webhook(Record):
-    """Where one other system listens; its secrets stand here only as ciphertext."""
+    """Where one other system listens; its secrets stand here only as ciphertext.
+
+    `failing_since` is the first time it was not reached since anything succeeded there; then nothing is sent to it
+    until `held_until`, and one delivery at a time from then on. Both are null while all is well.
+    """
 
     __tablename__ = "webhooks"
+    __table_args__ = (CheckConstraint("(failing_since IS NULL) = (held_until IS NULL)", name="held_until"),)
 
     url: Mapped[str]
     events: Mapped[list[str]] = mapped_column(ARRAY(String))
@@ -35,8 +40,14 @@ class Webhook(Record):
     previous_secret_until: Mapped[datetime | None] = mapped_column(default=None)
     is_active: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
     disabled_reason: Mapped[str | None] = mapped_column(default=None)
+    failing_since: Mapped[datetime | None] = mapped_column(default=None)
+    held_until: Mapped[datetime | None] = mapped_column(default=None)
     deleted_at: Mapped[datetime | None] = mapped_column(default=None)
     created_by_user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), default=None)
+
+    def end_hold(self) -> None:
+        """Send as if it had never failed."""
+        self.failing_since = self.held_until = None
 
 
 class WebhookDelivery(Record):
@@ -57,6 +68,11 @@ class WebhookDelivery(Record):
             postgresql_where=text("state = 'queued'"),
         ),
         Index(
+            "ix_webhook_deliveries_created_at_tried",
+            *("webhook_id", "created_at"),
+            postgresql_where=text("state = 'queued' AND attempts > 0"),
+        ),
+        Index(
             "ix_webhook_deliveries_subject",
             *("webhook_id", "subject", "id"),
             postgresql_where=text("state = 'queued'"),
@@ -73,6 +89,7 @@ class WebhookDelivery(Record):
     state: Mapped[str] = mapped_column(server_default=text("'queued'"), init=False)
     next_attempt_at: Mapped[datetime] = mapped_column(server_default=text("now()"), init=False)
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"), init=False)
+    first_attempt_at: Mapped[datetime | None] = mapped_column(init=False, default=None)
     response_status: Mapped[int | None] = mapped_column(Integer, init=False, default=None)
     last_error: Mapped[str | None] = mapped_column(init=False, default=None)
     sent_at: Mapped[datetime | None] = mapped_column(init=False, default=None)

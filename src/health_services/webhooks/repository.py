@@ -3,7 +3,8 @@
 Whoever locks both locks the webhook first, then its deliveries. The worker's claim waits for no lock.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import case, func, select, text
@@ -15,6 +16,8 @@ from health_services.webhooks.models import Webhook, WebhookDelivery
 
 # A worker that says nothing for so long is taken for dead, and its deliveries are tried again.
 LEASE = timedelta(minutes=2)
+# How long a webhook that is not reached is left alone: as long as that has lasted, between these two.
+SHORTEST_HOLD, LONGEST_HOLD = timedelta(seconds=5), timedelta(minutes=5)
 
 _COLUMNS = (
     Webhook.id, Webhook.url, Webhook.events, Webhook.is_active, Webhook.disabled_reason, Webhook.created_by_user_id,
@@ -42,6 +45,19 @@ _DISABLE = text(
     """UPDATE webhooks SET is_active = false, disabled_reason = :reason, updated_at = now()
        WHERE id = :id AND is_active AND deleted_at IS NULL RETURNING id, url, created_by_user_id"""
 )
+# The time so far counts, and not how often: two attempts that end together are one failure. The row is written only
+# where something changes, since every booking reads it.
+_HOLD = text(
+    """UPDATE webhooks
+       SET failing_since = COALESCE(failing_since, now()),
+           held_until = now() + LEAST(CAST(:longest AS interval),
+                                      GREATEST(CAST(:shortest AS interval), now() - failing_since))
+       WHERE id = :id AND (CAST(:is_unanswered AS boolean) OR failing_since IS NOT NULL)
+       RETURNING now() - failing_since"""
+)
+_END_HOLD = text(
+    "UPDATE webhooks SET failing_since = NULL, held_until = NULL WHERE id = :id AND failing_since IS NOT NULL"
+)
 _SKIP = text(
     """UPDATE webhook_deliveries SET state = 'skipped', last_error = 'the webhook was deleted', updated_at = now()
        WHERE webhook_id = :webhook_id AND state = 'queued'"""
@@ -61,32 +77,46 @@ _REQUEUE = text(
 )
 
 # Deliveries whose turn it is, webhook by webhook, so that the backlog of one is nothing to the others: `room` says how
-# many each may have, and of one subject only the earliest that waits has its turn.
+# many each may have, one where it fails; of one subject only the earliest that waits has its turn.
 _ROOM = """
-    SELECT w.id, CAST(:per_webhook AS integer) - COALESCE(busy.count, 0) AS places
+    SELECT w.id, w.failing_since IS NOT NULL AS is_failing, w.held_until, most.places - busy.places AS places
     FROM webhooks w
-    LEFT JOIN unnest(CAST(:busy_ids AS bigint[]), CAST(:busy_counts AS integer[])) AS busy (id, count) ON busy.id = w.id
-    WHERE w.is_active AND w.deleted_at IS NULL AND COALESCE(busy.count, 0) < CAST(:per_webhook AS integer)"""
+    CROSS JOIN LATERAL (SELECT CASE WHEN w.failing_since IS NULL THEN CAST(:per_webhook AS integer)
+                                    ELSE LEAST(1, CAST(:probes AS integer)) END) AS most (places)
+    CROSS JOIN LATERAL (SELECT count(*) FROM unnest(CAST(:busy AS bigint[])) AS b WHERE b = w.id) AS busy (places)
+    WHERE w.is_active AND w.deleted_at IS NULL AND busy.places < most.places"""
 _HAS_TURN = """
     d.webhook_id = room.id AND d.state = 'queued' AND d.id = (
         SELECT min(q.id) FROM webhook_deliveries q
         WHERE q.webhook_id = d.webhook_id AND q.subject = d.subject AND q.state = 'queued')"""
+# Who takes the one delivery that finds out whether a failing webhook is back holds it for as long as the claim lasts;
+# of several workers, whoever locks its row.
 _CLAIM = text(
     f"""WITH room AS ({_ROOM}
+       ), probed AS (
+           SELECT w.id FROM room JOIN webhooks w ON w.id = room.id
+           WHERE w.held_until <= now() AND EXISTS (
+               SELECT FROM webhook_deliveries d WHERE d.next_attempt_at <= now() AND {_HAS_TURN})
+           ORDER BY w.held_until, w.id LIMIT :probes FOR NO KEY UPDATE OF w SKIP LOCKED
        ), due AS (
            SELECT d.id FROM room CROSS JOIN LATERAL (
                SELECT d.id, d.next_attempt_at FROM webhook_deliveries d
                WHERE d.next_attempt_at <= now() AND {_HAS_TURN}
                ORDER BY d.next_attempt_at LIMIT room.places FOR UPDATE SKIP LOCKED
            ) d
+           WHERE NOT room.is_failing OR room.id IN (SELECT id FROM probed)
            ORDER BY d.next_attempt_at, d.id LIMIT :limit
        ), claimed AS (
            UPDATE webhook_deliveries d
-           SET attempts = attempts + 1, next_attempt_at = now() + CAST(:lease AS interval), updated_at = now()
+           SET attempts = attempts + 1, next_attempt_at = now() + CAST(:lease AS interval), updated_at = now(),
+               first_attempt_at = CASE WHEN attempts = 0 THEN now() ELSE first_attempt_at END
            FROM due WHERE d.id = due.id
            RETURNING d.id, d.webhook_id, d.message_id, d.body, d.attempts
+       ), held AS (
+           UPDATE webhooks w SET held_until = now() + CAST(:lease AS interval)
+           FROM claimed c JOIN probed ON probed.id = c.webhook_id WHERE w.id = probed.id
        )
-       SELECT c.id, c.webhook_id, c.message_id, c.body, c.attempts, w.url, w.secret,
+       SELECT c.*, w.url, w.secret, w.failing_since IS NOT NULL AS is_probe,
               CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END AS previous_secret
        FROM claimed c JOIN webhooks w ON w.id = c.webhook_id
        ORDER BY c.id"""  # noqa: S608 - only texts of this module
@@ -94,7 +124,7 @@ _CLAIM = text(
 _NEXT_DUE = text(
     f"""WITH room AS ({_ROOM}
        )
-       SELECT min(d.next_attempt_at) - now() FROM room CROSS JOIN LATERAL (
+       SELECT min(GREATEST(d.next_attempt_at, room.held_until)) - now() FROM room CROSS JOIN LATERAL (
            SELECT d.next_attempt_at FROM webhook_deliveries d WHERE {_HAS_TURN}
            ORDER BY d.next_attempt_at LIMIT 1
        ) d"""  # noqa: S608 - only texts of this module
@@ -103,7 +133,8 @@ _NEXT_DUE = text(
 _SUCCEED = text(
     """UPDATE webhook_deliveries
        SET state = 'sent', sent_at = now(), response_status = :status, last_error = NULL, updated_at = now()
-       WHERE id = :id AND attempts = :attempt AND state = 'queued'"""
+       WHERE id = :id AND attempts = :attempt AND state = 'queued'
+       RETURNING EXISTS (SELECT FROM webhooks w WHERE w.id = webhook_id AND w.failing_since IS NOT NULL)"""
 )
 # Those behind it wait along: a dead receiver's would otherwise all stand in the way of those that have their turn.
 _POSTPONE = text(
@@ -113,17 +144,36 @@ _POSTPONE = text(
                updated_at = now()
            WHERE id = :id AND attempts = :attempt AND state = 'queued'
            RETURNING id, webhook_id, subject, next_attempt_at
+       ), behind AS (
+           UPDATE webhook_deliveries d SET next_attempt_at = p.next_attempt_at, updated_at = now()
+           FROM postponed p
+           WHERE d.webhook_id = p.webhook_id AND d.subject = p.subject AND d.id > p.id AND d.state = 'queued'
+             AND d.next_attempt_at < p.next_attempt_at
        )
-       UPDATE webhook_deliveries d SET next_attempt_at = p.next_attempt_at, updated_at = now()
-       FROM postponed p
-       WHERE d.webhook_id = p.webhook_id AND d.subject = p.subject AND d.id > p.id AND d.state = 'queued'
-         AND d.next_attempt_at < p.next_attempt_at"""
+       SELECT id FROM postponed"""
 )
 _FAIL = text(
     """UPDATE webhook_deliveries
        SET state = 'failed', response_status = :status, last_error = :error, updated_at = now()
        WHERE id = :id AND attempts = :attempt AND state = 'queued' RETURNING id"""
 )
+# Newest first: where others were received one is found at once; where none was, this is the webhook's last question.
+_OTHERS_RECEIVED = text(
+    """SELECT o.id FROM webhook_deliveries d JOIN webhook_deliveries o ON o.webhook_id = d.webhook_id
+       WHERE d.id = :id AND o.state = 'sent' AND o.sent_at >= d.first_attempt_at ORDER BY o.id DESC LIMIT 1"""
+)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a worker can take: of each webhook `per_webhook` at most, less those under way, whose webhooks are `busy`.
+
+    Of one that fails it is a single one, once its hold is over, and of `probes` such webhooks at most.
+    """
+
+    per_webhook: int
+    probes: int
+    busy: Sequence[int]
 
 
 class WebhookRepository:
@@ -172,6 +222,19 @@ class WebhookRepository:
         """Switch off; `id`, `url` and `created_by_user_id` of one that was on."""
         return (await self._session.execute(_DISABLE, {"id": webhook_id, "reason": reason})).one_or_none()
 
+    async def hold(self, webhook_id: int, *, is_unanswered: bool) -> timedelta | None:
+        """Send nothing for a while, if this attempt was not answered or earlier ones were not and none succeeded since.
+
+        Says for how long it has failed; None if it is not held.
+        """
+        values = {"id": webhook_id, "is_unanswered": is_unanswered, "shortest": SHORTEST_HOLD, "longest": LONGEST_HOLD}
+        lasted: timedelta | None = await self._session.scalar(_HOLD, values)
+        return lasted
+
+    async def end_hold(self, webhook_id: int) -> None:
+        """Send as if it had never failed."""
+        await self._session.execute(_END_HOLD, {"id": webhook_id})
+
 
 class DeliveryRepository:
     """What was, is and will be sent to webhooks."""
@@ -207,35 +270,29 @@ class DeliveryRepository:
         """What waits is due now, with all its attempts before it."""
         await self._session.execute(_RELEASE, {"webhook_id": webhook_id, "lease": LEASE})
 
-    async def claim(
-        self, limit: int, *, per_webhook: int, busy: Mapping[int, int], lease: timedelta
-    ) -> Sequence[AnyRow]:
-        """Take up to `limit` deliveries that are due for one attempt each, in one statement.
+    async def claim(self, limit: int, room: Room, *, lease: timedelta) -> Sequence[AnyRow]:
+        """Take up to `limit` deliveries that are due for one attempt each, in one statement."""
+        return (await self._session.execute(_CLAIM, {"limit": limit, "lease": lease, **asdict(room)})).all()
 
-        No webhook gets more than `per_webhook`, less what `busy` says is under way already.
-        """
-        values = {"limit": limit, "lease": lease, **_room(per_webhook, busy)}
-        return (await self._session.execute(_CLAIM, values)).all()
-
-    async def next_due(self, *, per_webhook: int, busy: Mapping[int, int]) -> timedelta | None:
+    async def next_due(self, room: Room) -> timedelta | None:
         """How long until a delivery is due that `claim` would take, negative if it is already; None without one."""
-        due: timedelta | None = await self._session.scalar(_NEXT_DUE, _room(per_webhook, busy))
+        due: timedelta | None = await self._session.scalar(_NEXT_DUE, asdict(room))
         return due
 
-    async def succeed(self, delivery_id: int, attempt: int, status: int) -> None:
-        """It was received."""
-        await self._session.execute(_SUCCEED, {"id": delivery_id, "attempt": attempt, "status": status})
+    async def succeed(self, delivery_id: int, attempt: int, status: int) -> bool:
+        """It was received; whether its webhook was failing until now."""
+        return bool(await self._session.scalar(_SUCCEED, {"id": delivery_id, "attempt": attempt, "status": status}))
 
-    async def postpone(self, delivery_id: int, attempt: int, status: int | None, error: str, delay: timedelta) -> None:
-        """Try again after so long; what waits behind it waits too."""
+    async def postpone(self, delivery_id: int, attempt: int, status: int | None, error: str, delay: timedelta) -> bool:
+        """Try again after so long, and what waits behind it too; False if a later attempt has the word."""
         values = {"id": delivery_id, "attempt": attempt, "status": status, "error": error, "delay": delay}
-        await self._session.execute(_POSTPONE, values)
+        return (await self._session.execute(_POSTPONE, values)).one_or_none() is not None
 
     async def fail(self, delivery_id: int, attempt: int, status: int | None, error: str) -> bool:
         """Give up; False if a later attempt has the word."""
         values = {"id": delivery_id, "attempt": attempt, "status": status, "error": error}
         return (await self._session.execute(_FAIL, values)).one_or_none() is not None
 
-
-def _room(per_webhook: int, busy: Mapping[int, int]) -> dict[str, object]:
-    return {"per_webhook": per_webhook, "busy_ids": list(busy), "busy_counts": list(busy.values())}
+    async def were_others_received(self, delivery_id: int) -> bool:
+        """Whether its webhook has taken any other since the first attempt of this one."""
+        return await self._session.scalar(_OTHERS_RECEIVED, {"id": delivery_id}) is not None

@@ -22,18 +22,15 @@ NO_WEBHOOK = "There is no such webhook."
 
 
 async def create(
-    session: AsyncSession, caller: Caller, request: WebhookCreate, *, server_secret: bytes, allow_private: bool
+    session: AsyncSession, caller: Caller, request: WebhookCreate, *, server_secret: bytes
 ) -> WebhookCreated:
     """A new webhook; its secret is in this answer and nowhere else.
 
-    Raises ValidationException for a URL that may not be reached, ConflictException beyond MOST_WEBHOOKS.
+    Raises ConflictException beyond MOST_WEBHOOKS. The URL was found to be one that may be reached before.
     """
-    await _require_reachable(request.url, allow_private=allow_private)
-    webhooks = WebhookRepository(session)
-    if await webhooks.count_for_creating() >= MOST_WEBHOOKS:
-        raise ConflictException(f"There are {MOST_WEBHOOKS} webhooks already; delete one first.")
+    await require_room(session)
     secret = signing.new_secret()
-    row = await webhooks.add(
+    row = await WebhookRepository(session).add(
         url=request.url,
         events=[event.value for event in request.events],
         secret=signing.seal(secret, server_secret),
@@ -42,8 +39,14 @@ async def create(
     return WebhookCreated(**WebhookRead.model_validate(row).model_dump(), secret=secret)
 
 
-async def _require_reachable(url: str, *, allow_private: bool) -> None:
-    """Refuse what nothing is sent to; asks DNS, so it comes before the first statement of a transaction."""
+async def require_room(session: AsyncSession) -> None:
+    """Raise ConflictException if there are MOST_WEBHOOKS."""
+    if await WebhookRepository(session).count_for_creating() >= MOST_WEBHOOKS:
+        raise ConflictException(f"There are {MOST_WEBHOOKS} webhooks already; delete one first.")
+
+
+async def require_reachable(url: str, *, allow_private: bool) -> None:
+    """Raise ValidationException for what nothing is sent to; asks DNS, so no transaction may be open."""
     if allow_private:
         return
     parts = urlsplit(url)
@@ -70,8 +73,9 @@ async def update(session: AsyncSession, webhook_id: int, request: WebhookUpdate,
     """
     changes = request.sent()
     if "url" in changes:
-        await _require_reachable(request.url, allow_private=allow_private)
+        await require_reachable(request.url, allow_private=allow_private)
     webhook = await _locked(session, webhook_id)
+    webhook.end_hold()
     is_mended = (changes.get("is_active") is True and not webhook.is_active) or "url" in changes
     for field, value in changes.items():
         setattr(webhook, field, [event.value for event in value] if field == "events" else value)
@@ -121,6 +125,8 @@ async def redeliver(session: AsyncSession, webhook_id: int, delivery_id: int) ->
         raise ConflictException("This webhook is switched off; switch it on first.")
     if not await repository.requeue(webhook_id, delivery_id):
         raise ConflictException("This delivery is queued already.")
+    webhook.end_hold()
+    await session.flush()
     delivery = await repository.get(webhook_id, delivery_id)
     assert delivery is not None, "no delivery is ever removed"
     return delivery

@@ -24,7 +24,7 @@ _USE = b"webhooks.secret"
 
 
 class UnreadableSecretError(Exception):
-    """The server's secret has changed since this one was kept."""
+    """It is not what was kept, or the server's secret has changed since."""
 
 
 def new_secret() -> str:
@@ -42,7 +42,7 @@ def unseal(sealed: bytes, server_secret: bytes) -> str:
     """The secret that was sealed; raises UnreadableSecretError."""
     try:
         return _cipher(server_secret).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _USE).decode()
-    except InvalidTag:
+    except (InvalidTag, ValueError):  # ValueError: too short to be one
         raise UnreadableSecretError from None
 
 

@@ -1,0 +1,1 @@
+"""Visits that a version without messages booked: their patients are reminded like everybody else."""

@@ -1,0 +1,1 @@
+"""The languages in which people are spoken to: their sentences, days, hours and time zones."""
