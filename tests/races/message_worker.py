@@ -145,7 +145,7 @@ def ending(owner: type, step: str, *, is_done: bool) -> None:
         if not is_done:
             os.kill(os.getpid(), signal.SIGKILL)
         found = await original(*args, **kwargs)
-        if found or found is None:
+        if found != []:
             os.kill(os.getpid(), signal.SIGKILL)
         return found
 
