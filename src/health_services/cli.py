@@ -1,6 +1,7 @@
 """The operator's commands. Exit codes: 0 done, 1 an error that its message explains, 2 the command line is off."""
 
 import asyncio
+import contextlib
 import getpass
 import os
 import sys
@@ -43,8 +44,12 @@ PASSWORD_VARIABLE = "HEALTH_ADMIN_PASSWORD"  # noqa: S105
 
 
 def say(sentence: str) -> None:
-    """Tell the operator, on standard error: standard output is for what a command answers."""
-    print(sentence, file=sys.stderr, flush=True)
+    """Tell the operator, on standard error: standard output is for what a command answers.
+
+    Where nobody reads it any more (a closed terminal, a log collector that ended), that stops nothing.
+    """
+    with contextlib.suppress(OSError):
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def main() -> None:

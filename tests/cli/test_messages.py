@@ -2,7 +2,10 @@
 
 import asyncio
 import email
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -175,6 +178,22 @@ async def test_what_is_under_way_is_finished(line: str, place: Place):
     assert done.code in {0, 128 + signal.SIGTERM}, done.err
     assert [arrived.recipients for arrived in desk.arrived] == [[told]]
     assert await place.states() == [("sent", 1)]
+
+
+def test_a_worker_that_nobody_listens_to_ends_all_the_same(place: Place):
+    """Its terminal was closed, or who collected its log has ended."""
+    command = [str(Path(sys.executable).with_name("health-services")), "worker"]
+    environment = {**os.environ, **{name: str(value) for name, value in place.environment.items()}}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as worker:
+        assert worker.stderr is not None
+        while "Sending messages" not in worker.stderr.readline():
+            assert worker.poll() is None
+        worker.stderr.close()
+        worker.terminate()
+        try:
+            worker.wait(60)
+        finally:
+            worker.kill()
 
 
 def test_a_send_ends_before_patience_does():

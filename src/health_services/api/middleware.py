@@ -1,5 +1,6 @@
 """What surrounds every request: an id, one line of log, safe headers, and an answer even to a crash. Pure ASGI."""
 
+import contextlib
 import re
 import sys
 import time
@@ -137,6 +138,20 @@ def _redacted(name: str) -> str:
     return f"{name if re.fullmatch('[a-z_]{1,40}', name) else '…'}=[redacted]"
 
 
+class _StandardError:
+    """Standard error; that its reader is gone stops nothing."""
+
+    def write(self, line: str) -> None:
+        """Write, where somebody reads."""
+        with contextlib.suppress(OSError):
+            sys.stderr.write(line)
+
+    def flush(self) -> None:
+        """As `write`."""
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+
 def configure_logging(level: str, *, as_text: bool) -> None:
     """One line for each event on standard error: JSON for machines, columns for people."""
     processors: list[Callable[..., Any]] = [
@@ -147,6 +162,6 @@ def configure_logging(level: str, *, as_text: bool) -> None:
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=_StandardError()),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
