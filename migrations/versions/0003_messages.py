@@ -11,6 +11,7 @@ down_revision = "0002"
 # Whoever writes there ends first, in the order in which bookings lock, while reading goes on. Taken one by one as they
 # are needed, the locks would meet those of a slot that is taken back crosswise.
 LOCK = "LOCK TABLE appointments, appointment_slots, users IN SHARE ROW EXCLUSIVE MODE"
+LOCK_ALL = "LOCK TABLE appointments, appointment_slots, users, notifications IN ACCESS EXCLUSIVE MODE"
 # A constant default needs no rewrite of the table: its lock lasts for an instant.
 REVISION = "ALTER TABLE appointments ADD COLUMN revision integer NOT NULL DEFAULT 0"
 
@@ -187,6 +188,17 @@ BEGIN
     UPDATE notifications SET next_attempt_at = now()
         WHERE state = 'queued' AND kind = 'appointment_reminder'
           AND appointment_id IN (SELECT id FROM appointments WHERE slot_id = NEW.id);
+    -- Where none waits any more, one without a lead time lets the worker plan them anew.
+    INSERT INTO notifications (kind, channel, user_id, appointment_id, subject, revision, starts_at, expires_at,
+                               due_at, next_attempt_at)
+        SELECT 'appointment_reminder', 'email', p.user_id, a.id, 'appointment:' || a.id, a.revision,
+               NEW.slot_datetime, NEW.slot_datetime, now(), now()
+        FROM appointments a JOIN patients p ON p.id = a.patient_id
+        WHERE a.slot_id = NEW.id AND a.status IN ('pending', 'confirmed')
+          AND NEW.slot_datetime <> OLD.slot_datetime
+          AND NOT EXISTS (SELECT FROM notifications n WHERE n.appointment_id = a.id AND n.state = 'queued'
+                          AND n.kind = 'appointment_reminder')
+        ON CONFLICT (dedupe_key) DO NOTHING;
     RETURN NULL;
 END $$"""
 
@@ -210,8 +222,10 @@ TRIGGERS = (
                           IS DISTINCT FROM (NEW.slot_datetime, NEW.duration_minutes))
        EXECUTE FUNCTION appointment_slots_move_appointments()""",
     """CREATE TRIGGER notifications_keep_sent
-       BEFORE UPDATE OF state ON notifications
-       FOR EACH ROW WHEN (OLD.state = 'sent' AND NEW.state <> 'sent')
+       BEFORE UPDATE OF state, sent_at, starts_at ON notifications
+       FOR EACH ROW WHEN (OLD.state = 'sent'
+                          AND (NEW.state, NEW.sent_at, NEW.starts_at)
+                              IS DISTINCT FROM (OLD.state, OLD.sent_at, OLD.starts_at))
        EXECUTE FUNCTION notifications_keep_sent()""",
 )
 
@@ -297,6 +311,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute(LOCK_ALL)
     op.execute("DROP VIEW appointment_details")
     op.execute("DROP TRIGGER appointments_raise_revision ON appointments")
     op.execute("DROP TRIGGER appointment_slots_move_appointments ON appointment_slots")

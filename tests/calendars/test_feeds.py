@@ -118,12 +118,12 @@ async def test_which_appointments(api: httpx.AsyncClient, world: World, subscrib
         assert [entry.status for entry in found] == shown
 
 
-async def test_a_feed_holds_the_earliest_up_to_its_limit(
+async def test_a_feed_holds_what_is_next_up_to_its_limit(
     api: httpx.AsyncClient, world: World, subscribe: Subscribe, monkeypatch: pytest.MonkeyPatch
 ):
     doctor, patient = await world.doctor(), await world.patient()
-    slots = [await world.slot(doctor, soon() + timedelta(days=days)) for days in (4, 1, 3, 2)]
-    _, first, third, second = [await world.appointment(patient, doctor, slot) for slot in slots]
+    slots = [await world.slot(doctor, soon() + timedelta(days=days)) for days in (4, 1, 3, 2, -9, -5)]
+    _, first, third, second, _, _ = [await world.appointment(patient, doctor, slot) for slot in slots]
     monkeypatch.setattr(service, "MOST", 3)
     for person in (patient, doctor):
         found = await read(api, await subscribe(person))

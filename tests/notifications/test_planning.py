@@ -143,7 +143,7 @@ def test_each_person_is_told_on_the_first_channel_that_he_wants_and_has():
 def test_the_next_channel_is_the_next_one_that_the_person_wants_and_has():
     everywhere = contact(channels={"appointment_booked": ["sms", "push", "email"]})
     assert everywhere.usable(Kind.APPOINTMENT_BOOKED, after=Channel.SMS) == [Channel.PUSH, Channel.EMAIL]
-    assert everywhere.usable(Kind.APPOINTMENT_BOOKED, after=Channel.EMAIL) == []
+    assert everywhere.usable(Kind.APPOINTMENT_BOOKED, after=Channel.EMAIL) == [Channel.SMS, Channel.PUSH]
     # who changed his mind in between is told on what he wants now
     email_only = contact(channels={"appointment_booked": ["email"]})
     assert email_only.usable(Kind.APPOINTMENT_BOOKED, after=Channel.SMS) == [Channel.EMAIL]

@@ -240,3 +240,33 @@ async def test_whatever_happens_at_once_ends_in_one_plan(
     assert set(await ledger.waiting(new)) == set(leads)
     keys = [row["dedupe_key"] for row in await ledger.rows()]
     assert len(keys) == len(set(keys))
+
+
+async def test_a_visit_that_is_moved_after_its_last_reminder_is_reminded_of_again(
+    api: httpx.AsyncClient, world: World, owner: asyncpg.Connection, ledger: Ledger
+):
+    start = at_noon(8)
+    appointment = await book(api, world, await world.patient(), at_noon(5))
+    for row in await ledger.rows():
+        await ledger.set(row["id"], state="'sent'", sent_at="now()")
+    await move(owner, appointment, slot_datetime=start)
+    carrier = Carrier()
+    await ledger.send(carrier)
+    assert carrier.sent() == []
+    assert await ledger.waiting(appointment) == before(start, 1440, 120)
+    (first,) = await ledger.rows(state="queued", lead_minutes=1440)
+    await ledger.make_due(first["id"])
+    await ledger.send(carrier)
+    assert carrier.sent() == [(REMINDER, 1440)], "that of the old time overtakes none of the new one"
+
+
+async def test_one_that_is_not_wanted_any_more_overtakes_none(api: httpx.AsyncClient, world: World, ledger: Ledger):
+    patient = await world.patient()
+    await book(api, world, patient, at_noon(5))
+    told, *reminders = await ledger.rows()
+    await ledger.set(told["id"], state="'sent'", sent_at="now()")
+    await ledger.make_due(*(row["id"] for row in reminders))
+    await prefer(api, patient, reminder_lead_minutes=[1440])
+    carrier = Carrier()
+    await ledger.send(carrier)
+    assert carrier.sent() == [(REMINDER, 1440)]

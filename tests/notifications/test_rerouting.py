@@ -168,3 +168,18 @@ async def test_the_last_wish_counts_whoever_plans_at_that_moment(
     await sender.carry_out(other)
     appointment = await owner.fetchval("SELECT id FROM appointments")
     assert await ledger.waiting(appointment) == {60: start - timedelta(hours=1)}
+
+
+async def test_who_failed_on_his_only_channel_can_be_told_on_another_later(
+    api: httpx.AsyncClient, world: World, ledger: Ledger, patient: Person
+):
+    admin = await world.admin()
+    await prefer(api, patient, channels={BOOKED: ["push"]})
+    await book(api, world, patient, ahead(72))
+    (told,) = await ledger.rows(kind=BOOKED)
+    await prefer(api, patient, channels={BOOKED: ["email", "sms", "push"]})
+    await api.post(f"/notifications/{told['id']}/retry", headers=admin.headers)
+    await ledger.send(failing(GONE), Channel.PUSH)
+    await ledger.send(carrier := Carrier())
+    assert carrier.sent() == [(BOOKED, None)]
+    assert await calls(ledger, api, admin) == []

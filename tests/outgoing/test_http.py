@@ -1,5 +1,6 @@
 """HTTP to elsewhere: what is reached, what is refused, and that nobody can hold it up."""
 
+import asyncio
 import gzip
 import itertools
 import socket
@@ -34,7 +35,7 @@ async def session_of(*, allow_private: bool = True, timeout: float = 20) -> Asyn
 
 async def send(url: str, *, allow_private: bool = True, timeout: float = 20, **headers: str) -> Answer:
     async with session_of(allow_private=allow_private, timeout=timeout) as session:
-        return await post(session, url, data=b"hello", headers=headers)
+        return await post(session, url, data=b"hello", headers=headers, reads_body=True)
 
 
 @pytest.fixture
@@ -55,7 +56,12 @@ def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 async def test_a_request_as_it_arrives():
     async with serving(answering(201, b"made", Retry_After="7")) as server, session_of() as session:
         answer = await post(
-            session, f"{server.url}/a/b?c=d", data=b"\x00\xff", headers={"X-One": "1"}, auth=("ann", "s:\u00e9")
+            session,
+            f"{server.url}/a/b?c=d",
+            data=b"\x00\xff",
+            headers={"X-One": "1"},
+            auth=("ann", "s:\u00e9"),
+            reads_body=True,
         )
     assert answer == Answer(201, 7.0, b"made")
     assert answer.is_success
@@ -108,8 +114,25 @@ async def endless(request: web.Request) -> web.StreamResponse:
 async def test_an_endless_body_is_cut():
     async with serving(endless) as server, session_of() as session:
         for _ in range(2):
-            assert await post(session, server.url, data=b"", headers={}) == Answer(200, None, b"x" * ANSWER_LIMIT_BYTES)
+            answer = await post(session, server.url, data=b"", headers={}, reads_body=True)
+            assert answer == Answer(200, None, b"x" * ANSWER_LIMIT_BYTES)
     assert len({request.peer for request in server.received}) == 2, "what was not read to the end must not be used on"
+
+
+async def test_a_body_that_nobody_reads_is_not_waited_for():
+    asked = asyncio.Event()
+
+    async def dripping(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        await response.prepare(request)
+        asked.set()
+        await asyncio.sleep(3600)
+        return response
+
+    async with serving(dripping) as server, session_of() as session:
+        answer = await post(session, server.url, data=b"", headers={})
+    assert asked.is_set()
+    assert (answer.is_success, answer.body) == (True, b"")
 
 
 async def test_a_body_that_would_unpack_to_much_stays_packed():

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email import message_from_bytes
+from email.header import decode_header, make_header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from pathlib import Path
@@ -91,6 +92,20 @@ def test_an_invitation_is_an_alternative_and_attached(method: str):
     assert (attached.get_filename(), attached.get_content_disposition()) == ("invite.ics", "attachment")
     assert calendar.get_payload(decode=True) == attached.get_payload(decode=True) == INVITATION
     assert message["Content-Language"] == "en"
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "आपकी अपॉइंटमेंट: सोमवार, 23 नवंबर 2026, 9:00 am (उत्तरी अमेरिकी पूर्वी मानक समय)",
+        "Erinnerung an Ihren Termin: Montag, 23. November 2026, 09:00 (Nordamerikanische Ostküsten-Normalzeit)",
+        "Your appointment on Monday, 23 November 2026 at 9:00 am (Eastern Standard Time) is booked",
+    ],
+)
+def test_a_subject_arrives_as_it_was_written(subject: str):
+    """Also with programs that know nothing of this one's ways to write it."""
+    plain = message_from_bytes(written(mail(subject=subject)))
+    assert str(make_header(decode_header(str(plain["Subject"]).replace("\r\n", "")))) == subject
 
 
 def test_it_passes_every_mail_server():

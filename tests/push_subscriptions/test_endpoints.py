@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import socket
+from typing import Any
 
 import asyncpg
 import httpx
@@ -180,9 +181,9 @@ async def test_names_are_asked_for_while_no_connection_is_held(
     held: list[int] = []
     ask = http._addresses
 
-    async def asking(host: str, *_: object, **__: object) -> list[tuple[int, str]]:
+    async def asking(*asked: Any, **more: Any) -> list[tuple[int, str]]:
         held.append(app.state.database.engine.pool.checkedout())
-        return await ask(host)
+        return await ask(*asked, **more)
 
     monkeypatch.setattr(http, "_addresses", asking)
     made = await api.post(PATH, json=browser(), headers=(await world.patient()).headers | key)

@@ -159,8 +159,8 @@ async def test_one_worker_is_killed(installed: Installed):
     await installed.account(storm)
 
 
-# Connections of the application ask for synchronous_commit themselves, so only a transaction can be talked out of it. The
-# worker's too, whose commits would take everybody's to the disk.
+# Connections of the application ask for synchronous_commit themselves, so only a transaction can be talked out of it.
+# The worker's too, whose commits would take everybody's to the disk.
 CARELESS = """
 CREATE FUNCTION careless() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN PERFORM set_config('synchronous_commit', 'off', true); RETURN NEW; END $$;

@@ -235,3 +235,13 @@ async def test_so_does_sending_again(api: httpx.AsyncClient, world: World, hooks
     assert (await api.post(path, headers=admin.headers)).status_code == 200
     async with hooks.sender() as sender:
         assert [job.id for job in await sender.take(10)] == [delivery]
+
+
+async def test_the_backlog_of_some_does_not_come_before_the_first_message_of_another(hooks: Hooks):
+    """Also where they do answer, only late: nothing says yet that they fail."""
+    async with hooks.sender(concurrency=8) as sender:
+        for webhook in [await hooks.webhook(NOWHERE) for _ in range(6)]:
+            for _ in range(3):
+                await hooks.make_due(await hooks.queue(webhook))
+        first = await hooks.queue(await hooks.webhook(NOWHERE))
+        assert first in [job.id for job in await sender.take(8)]

@@ -55,8 +55,8 @@ async def test_a_receiver_that_hangs_holds_up_nobody_else(hooks: Hooks):
     async with serving(hanging) as stuck, serving(answering()) as well, hooks.sender() as sender:
         bad, good = await hooks.webhook(stuck.url), await hooks.webhook(well.url)
         stuck_ones = [await hooks.queue(bad) for _ in range(20)]
-        others = [await hooks.queue(good) for _ in range(6)]
         under_way = [asyncio.create_task(sender.carry_out(job)) for job in await sender.take(2)]
+        others = [await hooks.queue(good) for _ in range(6)]
         sent: list[int] = []
         while jobs := await send_all(sender, limit=6):
             sent += [job.id for job in jobs]

@@ -18,12 +18,14 @@ _FEED = text(
        LEFT JOIN notification_preferences p ON p.user_id = f.user_id
        LEFT JOIN patients r ON r.user_id = f.user_id
        LEFT JOIN LATERAL (
-           SELECT * FROM appointment_details
-           WHERE patient_user_id = f.user_id AND is_active AND starts_at >= :since
-           UNION
-           SELECT * FROM appointment_details
-           WHERE doctor_user_id = f.user_id AND u.role = 'doctor' AND is_active AND starts_at >= :since
-           ORDER BY starts_at, appointment_id LIMIT :most
+           SELECT * FROM (
+               SELECT * FROM appointment_details
+               WHERE patient_user_id = f.user_id AND is_active AND starts_at >= :since
+               UNION
+               SELECT * FROM appointment_details
+               WHERE doctor_user_id = f.user_id AND u.role = 'doctor' AND is_active AND starts_at >= :since
+           ) AS either
+           ORDER BY starts_at < :now, abs(extract(epoch FROM starts_at - :now)), appointment_id LIMIT :most
        ) AS own ON true
        WHERE f.token_hash = :token_hash
        ORDER BY own.starts_at, own.appointment_id"""
@@ -60,13 +62,15 @@ class CalendarRepository:
         """End the person's feed, if he has one."""
         await self._session.execute(delete(CalendarFeed).where(CalendarFeed.user_id == user_id))
 
-    async def feed(self, token_hash: bytes, since: datetime, most: int) -> Sequence[AnyRow]:
+    async def feed(self, token_hash: bytes, since: datetime, now: datetime, most: int) -> Sequence[AnyRow]:
         """The appointments of the feed's owner from `since` on, by start; `feed_user_id` is the owner.
+
+        If there are more than `most`, those next to come, and then those last past.
 
         `locale` and `preferred_language` tell which language he reads.
         No row: there is no such feed, or its owner is not active. One row without an `appointment_id`: he has none.
         """
-        values = {"token_hash": token_hash, "since": since, "most": most}
+        values = {"token_hash": token_hash, "since": since, "now": now, "most": most}
         return (await self._session.execute(_FEED, values)).all()
 
     async def one(self, appointment_id: int, reader: int) -> AnyRow | None:

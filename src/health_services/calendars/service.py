@@ -48,7 +48,7 @@ async def feed(session: AsyncSession, token: str, now: datetime, default_locale:
     In his language, else in that of `default_locale`.
     Raises the same ResourceNotFoundException for every token that opens nothing.
     """
-    rows = await CalendarRepository(session).feed(_hash(token), now - PAST, MOST)
+    rows = await CalendarRepository(session).feed(_hash(token), now - PAST, now, MOST)
     if not rows:
         raise ResourceNotFoundException
     say = _speaker(rows[0], default_locale)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import structlog
+from sqlalchemy.exc import DBAPIError
 
 from health_services.calendars.ics import invitation
 from health_services.database.base import AnyRow
@@ -33,6 +35,8 @@ INVITING = frozenset(
         Kind.APPOINTMENT_RESCHEDULED,
     }
 )
+log = structlog.get_logger("health_services.messages")
+
 # A browser that was off for longer than this has other ways to learn of it.
 PUSH_TTL_SECONDS = 24 * 3600
 
@@ -160,15 +164,21 @@ class PushCarrier:
         return None
 
     async def _write_down(self, found: AnyRow, failure: SendingFailed | None) -> None:
-        """What the attempt says of the subscription; an answer that is neither yes nor gone says nothing."""
-        async with self.database.writing() as session, session.begin():
-            subscriptions = PushSubscriptionRepository(session)
-            if isinstance(failure, SubscriptionGone):
-                await subscriptions.forget(found.id)
-            elif isinstance(failure, NoAnswer):
-                await subscriptions.hold(found.id)
-            elif failure is None and found.held_until is not None:
-                await subscriptions.end_hold(found.id)
+        """What the attempt says of the subscription; an answer that is neither yes nor gone says nothing.
+
+        What cannot be written down is found out again: other browsers have the message, and are not sent it twice.
+        """
+        try:
+            async with self.database.writing() as session, session.begin():
+                subscriptions = PushSubscriptionRepository(session)
+                if isinstance(failure, SubscriptionGone):
+                    await subscriptions.forget(found.id)
+                elif isinstance(failure, NoAnswer):
+                    await subscriptions.hold(found.id)
+                elif failure is None and found.held_until is not None:
+                    await subscriptions.end_hold(found.id)
+        except DBAPIError as error:
+            log.warning("a push subscription is not written down", error=type(error).__name__)
 
 
 def _ttl(row: AnyRow) -> int:

@@ -89,10 +89,12 @@ class Contact:
         return chosen
 
     def usable(self, kind: Kind, after: Channel | None = None) -> list[Channel]:
-        """The wanted channels with an address, in order; of those that come after one that failed."""
+        """The wanted channels with an address, in order; from the one after a channel that failed, all the others."""
         wanted = self.wanted(kind)
-        rest = wanted[wanted.index(after) + 1 :] if after in wanted else wanted
-        return [channel for channel in rest if channel in self.addresses]
+        if after in wanted:
+            place = wanted.index(after)
+            wanted = wanted[place + 1 :] + wanted[:place]
+        return [channel for channel in wanted if channel in self.addresses]
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ _DETAILS = text(
               EXISTS (SELECT FROM notifications o
                       WHERE t.kind = 'appointment_reminder' AND o.appointment_id = t.appointment_id
                         AND o.kind = t.kind AND o.user_id = t.user_id AND o.lead_minutes < t.lead_minutes
+                        AND o.starts_at = t.starts_at
+                        AND contact_of(u.id) -> 'reminder_lead_minutes' @> to_jsonb(o.lead_minutes)
                         AND o.state IN ('queued', 'sent') AND o.due_at <= now()) AS is_overtaken
        FROM notifications t
        JOIN users u ON u.id = t.user_id

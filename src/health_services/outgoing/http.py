@@ -33,8 +33,8 @@ _SPECIAL = tuple(
 )
 
 # Of their own: names that strangers choose may be slow to resolve, and must hold up the threads of nothing else; those
-# that somebody registers, again and again perhaps, not even those of what is sent.
-_SENDING_THREADS = ThreadPoolExecutor(max_workers=16, thread_name_prefix="names_to_send_to")
+# that somebody registers, again and again perhaps, not even those of what is sent, nor pushes those of webhooks.
+_SENDING_THREADS = 16
 _REGISTERING_THREADS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="names_to_register")
 
 
@@ -105,7 +105,10 @@ def _public_socket(info: aiohttp.AddrInfoType) -> socket.socket:
 
 
 class _Names(AbstractResolver):
-    """Resolves names in threads of their own."""
+    """Resolves names in threads of its own."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(max_workers=_SENDING_THREADS, thread_name_prefix="names_to_send_to")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -119,16 +122,15 @@ class _Names(AbstractResolver):
                 proto=socket.IPPROTO_TCP,
                 flags=socket.AI_NUMERICHOST,
             )
-            for kind, address in await _addresses(host, family)
+            for kind, address in await _addresses(host, self._threads, family)
         ]
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Let the threads end."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-async def _addresses(
-    host: str, family: int = socket.AF_UNSPEC, *, threads: ThreadPoolExecutor = _SENDING_THREADS
-) -> list[tuple[int, str]]:
+async def _addresses(host: str, threads: ThreadPoolExecutor, family: int = socket.AF_UNSPEC) -> list[tuple[int, str]]:
     """The address families and numeric addresses that the name has now; raises OSError or UnicodeError."""
     found = await asyncio.get_running_loop().run_in_executor(
         threads, lambda: socket.getaddrinfo(host, None, family=family, type=socket.SOCK_STREAM)
@@ -163,18 +165,20 @@ async def post(
     data: bytes,
     headers: Mapping[str, str],
     auth: tuple[str, str] | None = None,
+    reads_body: bool = False,
 ) -> Answer:
     """Send one POST and give what was answered, whatever the status; redirects are answers, too.
 
-    `auth` is a user and a password. The status is what counts: a body that breaks off or does not end is cut where
-    it is. Raises PrivateAddress, Undeliverable where the URL cannot be used, NoAnswer.
+    `auth` is a user and a password. The status is what counts: the body is not waited for unless `reads_body`, and one
+    that breaks off or does not end is cut where it is. Raises PrivateAddress, Undeliverable where the URL cannot be
+    used, NoAnswer.
     """
     sent = dict(headers)
     if auth is not None:
         sent["Authorization"] = "Basic " + base64.b64encode(":".join(auth).encode()).decode()
     try:
         async with session.post(url, data=data, headers=sent, allow_redirects=False) as response:
-            body = await _beginning(response.content)
+            body = await _beginning(response.content) if reads_body else b""
             retry_after = parse_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
             return Answer(response.status, retry_after, body)
     # the errors of aiohttp name the address: none of them is passed on

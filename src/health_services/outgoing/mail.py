@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP, EmailPolicy
@@ -72,7 +73,7 @@ class Mail:
         message = EmailMessage(_POLICY)
         message["From"] = sender
         message["To"] = _address(self.to)
-        message["Subject"] = _one_line(self.subject)
+        _add_text(message, "Subject", _one_line(self.subject))
         message["Date"] = now
         _add(message, "Message-ID", f"<{_plain_id(self.message_id)}>")
         message["Auto-Submitted"] = "auto-generated"
@@ -191,11 +192,23 @@ def _add(message: EmailMessage, name: str, value: str) -> None:
     if value.isascii() and len(value) <= LONGEST_VERBATIM:
         # The library would break a long URL into encoded words, which are no URL any more, and a long Message-ID
         # would begin in the second line, where not everybody looks for it.
-        verbatim = _Verbatim(value)
-        verbatim.name = name
-        message[name] = verbatim
+        _write_as_it_is(message, name, value)
     else:
         message[name] = value
+
+
+def _add_text(message: EmailMessage, name: str, text: str) -> None:
+    """In encoded words where it is not ASCII; those of the message's own folding lose and double spaces."""
+    if text.isascii():
+        _add(message, name, text)
+    else:
+        _write_as_it_is(message, name, Header(text, "utf-8", header_name=name).encode(linesep="\r\n"))
+
+
+def _write_as_it_is(message: EmailMessage, name: str, value: str) -> None:
+    verbatim = _Verbatim(value)
+    verbatim.name = name
+    message[name] = verbatim
 
 
 def _one_line(text: str) -> str:

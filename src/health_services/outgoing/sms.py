@@ -67,7 +67,7 @@ class TwilioSms:
             # the operator's own gateway may well stand in a private network
             self._session = outgoing_session(allow_private=True, timeout=self._timeout)
         data = urlencode(form).encode()
-        answer = await post(self._session, self._url, data=data, headers=headers, auth=self._auth)
+        answer = await post(self._session, self._url, data=data, headers=headers, auth=self._auth, reads_body=True)
         if answer.is_success:
             return
         if answer.status in _REFUSALS:

@@ -38,8 +38,7 @@ _ADD = text(
 )
 _ROTATE = text(
     """UPDATE webhooks SET previous_secret = secret, previous_secret_until = :until, secret = :secret,
-                           updated_at = now()
-       WHERE id = :id AND deleted_at IS NULL RETURNING id"""
+              updated_at = now() WHERE id = :id AND deleted_at IS NULL RETURNING id"""
 )
 _DISABLE = text(
     """UPDATE webhooks SET is_active = false, disabled_reason = :reason, updated_at = now()
@@ -77,9 +76,10 @@ _REQUEUE = text(
 )
 
 # Deliveries whose turn it is, webhook by webhook, so that the backlog of one is nothing to the others: `room` says how
-# many each may have, one where it fails; of one subject only the earliest that waits has its turn.
+# many each may have, one where it fails; of one subject only the earliest that waits has its turn. All get one first.
 _ROOM = """
-    SELECT w.id, w.failing_since IS NOT NULL AS is_failing, w.held_until, most.places - busy.places AS places
+    SELECT w.id, w.failing_since IS NOT NULL AS is_failing, w.held_until, most.places - busy.places AS places,
+           busy.places AS taken
     FROM webhooks w
     CROSS JOIN LATERAL (SELECT CASE WHEN w.failing_since IS NULL THEN CAST(:per_webhook AS integer)
                                     ELSE LEAST(1, CAST(:probes AS integer)) END) AS most (places)
@@ -105,7 +105,8 @@ _CLAIM = text(
                ORDER BY d.next_attempt_at LIMIT room.places FOR UPDATE SKIP LOCKED
            ) d
            WHERE NOT room.is_failing OR room.id IN (SELECT id FROM probed)
-           ORDER BY d.next_attempt_at, d.id LIMIT :limit
+           ORDER BY room.taken + row_number() OVER (PARTITION BY room.id ORDER BY d.next_attempt_at),
+                    d.next_attempt_at, d.id LIMIT :limit
        ), claimed AS (
            UPDATE webhook_deliveries d
            SET attempts = attempts + 1, next_attempt_at = now() + CAST(:lease AS interval), updated_at = now(),
