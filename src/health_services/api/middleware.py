@@ -139,17 +139,20 @@ def _redacted(name: str) -> str:
 
 
 class _StandardError:
-    """Standard error; that its reader is gone stops nothing."""
+    """Standard error as it is now; that its reader is gone stops nothing."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
 
     def write(self, line: str) -> None:
         """Write, where somebody reads."""
         with contextlib.suppress(OSError):
-            sys.stderr.write(line)
+            self._stream.write(line)
 
     def flush(self) -> None:
         """As `write`."""
         with contextlib.suppress(OSError):
-            sys.stderr.flush()
+            self._stream.flush()
 
 
 def configure_logging(level: str, *, as_text: bool) -> None:
