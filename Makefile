@@ -55,7 +55,7 @@ test: check ## every check and every test
 	$(BIN)/pytest
 
 lock: .venv/.uv ## resolve requirements/*.in into exact versions with hashes
-	@for name in app dev client uv; do \
+	@for name in app dev client security uv; do \
 		$(UV) pip compile requirements/$$name.in --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --no-header --no-annotate --quiet -o requirements/$$name.txt || exit 1; done
 

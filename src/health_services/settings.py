@@ -1,31 +1,24 @@
 """Every setting of the service: one class, typed, documented; unsafe values are refused."""
 
-import base64
 import difflib
-import ipaddress
 import json
 import os
 import re
 import sys
 from pathlib import Path
 from typing import Literal
-from urllib.parse import SplitResult, urlsplit
 
 import platformdirs
-from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from health_services.written_forms import is_address, network, parts_of_url, private_key, symmetric_key
+
 PREFIX = "HEALTH_"
 MINIMUM_SECRET_BYTES = 32
-LONGEST_ADDRESS = 254
 
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 _SENDER = re.compile(r"[^\r\n<>]+ <([^<>]+)>|([^<>]+)")
-_HOST = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
-_KEY_BYTES = 32
+_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _IN_PASSWORDS = "signs such as / # ? @ in the password are written as %2F %23 %3F %40"
 
 
@@ -54,7 +47,18 @@ class Settings(BaseSettings):
         default_factory=default_data_dir, description="the embedded server's data and generated secrets"
     )
     postgres_bin: Path | None = Field(None, description="directory of the PostgreSQL programs to embed")
+    database_allow_unverified_tls: bool = Field(
+        False, description="let DATABASE_URL lead to another host without sslmode=verify-full"
+    )
     secret_key: SecretStr | None = Field(None, description="signs tokens; at least 32 bytes")
+    previous_secret_keys: list[SecretStr] = Field(
+        [], description="JSON list of earlier secret keys: what they signed is accepted, nothing more is signed"
+    )
+    encryption_keys: dict[str, SecretStr] = Field(
+        {},
+        description='the key ring of encrypted columns, JSON {"id": "32 bytes as base64url"}; the first one encrypts; '
+        "unset: generated once into the data directory",
+    )
     admin_email: str | None = Field(None, description="with admin_password: made at start if there is no administrator")
     admin_password: SecretStr | None = None
     cors_origins: list[str] = Field([], description="JSON list of the origins that browsers may call from")
@@ -83,7 +87,26 @@ class Settings(BaseSettings):
     metrics: Literal["auto", "on", "off"] = Field(
         "auto", description="Prometheus text at /metrics; auto: only where the server listens on loopback"
     )
-    access_token_minutes: int = Field(60, ge=1, le=1440, description="life of an access token")
+    access_token_minutes: int = Field(15, ge=1, le=1440, description="life of an access token")
+    refresh_token_days: int = Field(30, ge=1, le=365, description="life of a refresh token, from its last use on")
+    session_days: int = Field(90, ge=1, le=3650, description="longest session, however often it is refreshed")
+    require_mfa_roles: list[Literal["patient", "doctor", "staff", "admin"]] = Field(
+        [], description="JSON list of the roles that must enrol a second factor before anything else"
+    )
+    require_verified_email: bool = Field(False, description="let an unverified account reach nothing personal")
+    rate_limits: str = Field("", description='"off", or a JSON object such as {"login": "10/5 minutes"}')
+    redis_url: SecretStr | None = Field(
+        None, description="redis:// or rediss:// of a Redis or Valkey that counts for all machines"
+    )
+    trusted_proxies: list[str] = Field(
+        [], description="JSON list of the networks whose X-Forwarded-For is believed, such as 10.0.0.0/8"
+    )
+    security_contact: str | None = Field(
+        None, description="mailto: or https: address for /.well-known/security.txt; unset: 404"
+    )
+    retention_message_days: int = Field(365, ge=1, le=36500, description="what a message said is forgotten after that")
+    retention_delivery_days: int = Field(90, ge=1, le=36500, description="bodies sent to webhooks, likewise")
+    retention_session_days: int = Field(90, ge=1, le=36500, description="sessions that have ended, likewise")
     password_memory_kib: int = Field(65536, ge=19456, le=1048576, description="Argon2id memory (OWASP floor 19456)")
     password_time_cost: int = Field(3, ge=2, le=20, description="Argon2id passes (OWASP floor 2)")
     password_parallelism: int = Field(1, ge=1, le=8, description="Argon2id lanes")
@@ -101,6 +124,44 @@ class Settings(BaseSettings):
             raise ValueError(f"needs at least {MINIMUM_SECRET_BYTES} bytes")
         return key
 
+    @field_validator("previous_secret_keys")
+    @classmethod
+    def _all_long_enough(cls, keys: list[SecretStr]) -> list[SecretStr]:
+        if any(len(key.get_secret_value().encode()) < MINIMUM_SECRET_BYTES for key in keys):
+            raise ValueError(f"each needs at least {MINIMUM_SECRET_BYTES} bytes")
+        return keys
+
+    @field_validator("encryption_keys")
+    @classmethod
+    def _key_ring(cls, keys: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, key in keys.items():
+            if not _KEY_ID.fullmatch(name):
+                raise ValueError("the ids are 1 to 32 letters, digits, - and _")
+            symmetric_key(key.get_secret_value())
+        return keys
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, networks: list[str]) -> list[str]:
+        for text in networks:
+            network(text)
+        return networks
+
+    @field_validator("security_contact")
+    @classmethod
+    def _contact(cls, contact: str | None) -> str | None:
+        is_mail = contact is not None and is_address(contact.removeprefix("mailto:"))
+        if contact is not None and not ((contact.startswith("mailto:") and is_mail) or parts_of_url(contact, "https")):
+            raise ValueError("must be such as mailto:security@example.org or https://example.org/security")
+        return contact
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and parts_of_url(url.get_secret_value(), "redis", "rediss") is None:
+            raise ValueError("must be a URL such as redis://:password@host:6379/0")
+        return url
+
     @field_validator("database_url", "migration_database_url")
     @classmethod
     def _postgresql(cls, url: SecretStr | None) -> SecretStr | None:
@@ -113,7 +174,7 @@ class Settings(BaseSettings):
     @classmethod
     def _base(cls, url: str | None) -> str | None:
         if url is not None:
-            parts = _parts(url, "https", "http")
+            parts = parts_of_url(url, "https", "http")
             if parts is None or parts.query or parts.fragment or "@" in parts.netloc:
                 raise ValueError("must be a URL such as https://health.example.org")
         return url
@@ -122,7 +183,7 @@ class Settings(BaseSettings):
     @classmethod
     def _mail_server(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
-            parts = _parts(url.get_secret_value(), "smtp", "smtp+starttls", "smtps")
+            parts = parts_of_url(url.get_secret_value(), "smtp", "smtp+starttls", "smtps")
             if parts is None or parts.path not in {"", "/"} or parts.query or parts.fragment:
                 raise ValueError(
                     "must be a URL such as smtp://user:password@host:port, smtp+starttls://… or smtps://…, with "
@@ -134,7 +195,7 @@ class Settings(BaseSettings):
     @classmethod
     def _sms_gateway(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
-            parts = _parts(url.get_secret_value(), "https", "http")
+            parts = parts_of_url(url.get_secret_value(), "https", "http")
             # Without a path it is Twilio's own, which belongs to the account that the user is.
             if parts is None or parts.fragment or not (parts.path.strip("/") or parts.username):
                 raise ValueError(
@@ -178,36 +239,6 @@ class Settings(BaseSettings):
             if scheme not in {"http", "https"} or not host or any(c in host for c in "/*?# "):
                 raise ValueError(f"{origin!r} is not an origin such as https://app.example.org")
         return origins
-
-
-def is_address(text: str) -> bool:
-    """Whether `text` is a mail address and nothing else, in ASCII, without quotes and comments."""
-    return len(text) <= LONGEST_ADDRESS and _ADDRESS.fullmatch(text) is not None
-
-
-def private_key(text: str) -> ec.EllipticCurvePrivateKey:
-    """The P-256 key of these 43 characters of base64url; raises ValueError where they are no key."""
-    raw = base64.b64decode(text.strip().rstrip("=") + "=", altchars=b"-_", validate=True)
-    if len(raw) != _KEY_BYTES:
-        raise ValueError("not 32 bytes")
-    return ec.derive_private_key(int.from_bytes(raw, "big"), ec.SECP256R1())
-
-
-def _parts(url: str, *schemes: str) -> SplitResult | None:
-    """The URL's parts; None unless it has one of these schemes, a host that can be one, and a port that can."""
-    try:
-        parts = urlsplit(url)
-        is_fine = parts.scheme in schemes and _is_host(parts.hostname or "") and parts.port != 0
-    except ValueError:  # the port or the brackets
-        return None
-    return parts if is_fine and url.isprintable() and " " not in url else None
-
-
-def _is_host(name: str) -> bool:
-    if ":" in name:
-        ipaddress.IPv6Address(name)
-        return True
-    return _HOST.fullmatch(name.encode("idna").decode()) is not None
 
 
 def variable(field: str) -> str:

@@ -23,7 +23,8 @@ import structlog
 
 from health_services.outgoing.errors import NotNow, Undeliverable
 from health_services.outgoing.smtp import SmtpConnections, SmtpServer
-from health_services.settings import Settings, is_address
+from health_services.settings import Settings
+from health_services.written_forms import is_address
 
 TIMEOUT_SECONDS = 30.0
 LONGEST_FILE_NAME = 200

@@ -23,7 +23,8 @@ from pywebpush import WebPusher, WebPushException
 from health_services.errors import OperatorError
 from health_services.outgoing.errors import NotNow, Undeliverable
 from health_services.outgoing.http import outgoing_session, post
-from health_services.settings import Settings, private_key
+from health_services.settings import Settings
+from health_services.written_forms import private_key
 
 KEY_FILE = "vapid_private_key"
 # What fits into the one record of 4096 bytes that every push service takes.
