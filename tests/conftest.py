@@ -19,7 +19,8 @@ from tests.invariants import INVARIANTS
 from tests.servers import TestDatabase, create_database, shared_cluster
 
 TABLES = (
-    "webhook_deliveries, webhooks, calendar_feeds, notifications, push_subscriptions, notification_preferences, "
+    "audit_seals, audit_log, emergency_accesses, api_keys, passkeys, recovery_codes, totp_authenticators, "
+    "one_time_tokens, refresh_tokens, sessions, webhook_deliveries, webhooks, calendar_feeds, notifications, push_subscriptions, notification_preferences, "
     "idempotency_keys, appointments, appointment_slots, doctor_days, doctors, patients, clinic_staff, clinics, users"
 )
 # Far cheaper than TRUNCATE, which makes a new file for each table and index.
@@ -63,10 +64,12 @@ def test_settings(url: str) -> Settings:
     return Settings(
         DATABASE_URL=url,
         secret_key="a secret of tests, and long enough",
+        encryption_keys={"test": "A" * 43},
         data_dir=Path(os.environ[DIRECTORY_VARIABLE]) / "data",
         password_memory_kib=19456,
         password_time_cost=2,
         log_level="warning",
+        rate_limits="off",
         # on a machine that is busy with other tests, patience is not what is tested
         database_pool_timeout=60,
         statement_timeout_ms=60_000,

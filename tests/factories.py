@@ -30,6 +30,7 @@ class World:
     def __init__(self, owner: asyncpg.Connection, tokens: Tokens) -> None:
         self.owner = owner
         self.tokens = tokens
+        self._sessions: dict[int, int] = {}
 
     async def _insert(self, table: str, **values: Any) -> int:
         names, marks = ", ".join(values), ", ".join(f"${i}" for i in range(1, len(values) + 1))
@@ -37,8 +38,15 @@ class World:
         return int(await self.owner.fetchval(query, *values.values()))
 
     def headers(self, user_id: int, role: str = "patient") -> dict[str, str]:
-        """A valid token of this user, as a header."""
-        return {"Authorization": f"Bearer {self.tokens.issue(user_id, role, datetime.now(UTC))}"}
+        """A valid token of this user's session, as a header."""
+        token = self.tokens.issue(user_id, role, self._sessions[user_id], datetime.now(UTC))
+        return {"Authorization": f"Bearer {token}"}
+
+    async def sign_in(self, user_id: int, role: str = "patient", **values: Any) -> dict[str, str]:
+        """A session of this user, just begun unless the test says otherwise, and a token of it as a header."""
+        values = {"expires_at": datetime.now(UTC) + timedelta(days=90), **values}
+        self._sessions[user_id] = await self._insert("sessions", user_id=user_id, **values)
+        return self.headers(user_id, role)
 
     async def user(self, role: str = "patient", **values: Any) -> Person:
         """An account; its password works for nobody."""
@@ -46,7 +54,7 @@ class World:
         email = values.pop("email", f"person{n}@example.org")
         values = {"name": f"Person {n}", "password_hash": "!", **values}
         user_id = await self._insert("users", email=email, role=role, **values)
-        return Person(user_id, email, self.headers(user_id, role))
+        return Person(user_id, email, await self.sign_in(user_id, role))
 
     async def admin(self) -> Person:
         """An administrator."""
@@ -66,9 +74,13 @@ class World:
                    SELECT 'Person ' || n, 'one-of-many-' || n || '@example.org', '!' FROM unnest($1::int[]) AS n
                    RETURNING id, email)
                , records AS (INSERT INTO patients (user_id) SELECT id FROM accounts RETURNING id, user_id)
-               SELECT a.id, a.email, r.id AS patient_id FROM accounts a JOIN records r ON r.user_id = a.id""",
+               , signed AS (INSERT INTO sessions (user_id, expires_at)
+                            SELECT id, now() + interval '90 days' FROM accounts RETURNING id, user_id)
+               SELECT a.id, a.email, r.id AS patient_id, s.id AS session_id
+               FROM accounts a JOIN records r ON r.user_id = a.id JOIN signed s ON s.user_id = a.id""",
             [next(_numbers) for _ in range(count)],
         )
+        self._sessions.update((row["id"], row["session_id"]) for row in rows)
         return [Person(row["id"], row["email"], self.headers(row["id"]), patient_id=row["patient_id"]) for row in rows]
 
     async def clinic(self, time_zone: str = "UTC", **values: Any) -> int:

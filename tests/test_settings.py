@@ -54,6 +54,19 @@ MALFORMED = {
     "database_pool_timeout": ["0", "61", "nan", "inf"],
     "statement_timeout_ms": ["99", "600001"],
     "lock_timeout_ms": ["99", "600001"],
+    "database_allow_unverified_tls": ["", "perhaps", "2"],
+    "rate_limits": [
+        "on", "OFF", "[]", "{", '{"logins": "1/minute"}', '{"login": "10"}', '{"login": "0/minute"}', '{"login": 10}',
+        '{"login": "1/second; 5/minute"}',
+    ],
+    "redis_url": [
+        "", "valkey", "localhost:6379", "http://localhost:6379", "redis:///0", "redis://h:0", "redis://:SECRET@h..org",
+    ],
+    "trusted_proxies": ["10.0.0.0/8", '"10.0.0.0/8"', '["proxy"]', '["10.0.0.1/8"]', '["10.0.0.0/33"]', '[""]'],
+    "security_contact": [
+        "", "security@example.org", "mailto:", "mailto:security", "http://example.org", "https://", "tel:+15550100",
+        "mailto:a@b.org\nExpires: 2099-01-01T00:00:00Z",
+    ],
     "log_level": ["verbose", "INFO", ""],
     "log_format": ["xml"],
 }  # fmt: skip
@@ -94,6 +107,8 @@ def test_a_malformed_setting_is_refused_by_name(field: str, value: str, monkeypa
         ("public_url", "http://[::1]:8000"), ("public_url", "https://gesünder.example/booking/"),
         ("mail_from", "clinic@example.org"), ("mail_from", "Clinic für alle <clinic@example.org>"),
         ("worker_poll_seconds", "0.05"), ("worker_concurrency", "100"), ("metrics", "off"), ("default_locale", "ar"),
+        ("rate_limits", "off"), ("rate_limits", '{"login": "10 per 5 minutes", "caller": "6000/hour"}'),
+        ("redis_url", "rediss://:secret@redis.example.org:6380/1"), ("security_contact", "mailto:security@example.org"),
         ("webhook_allow_private", "true"), ("vapid_private_key", ONE), ("vapid_private_key", f" {ONE}=\n"),
     ],
 )  # fmt: skip

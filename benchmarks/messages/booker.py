@@ -18,6 +18,7 @@ from health_services.appointments import service
 from health_services.appointments.schemas import AppointmentCreate
 from health_services.database import migrations, roles
 from health_services.database.engine import Database
+from health_services.database.sealing import KEY_BYTES, KeyRing, Vault
 
 POOL = 16
 # What is prepared and looked up once is done by then.
@@ -33,7 +34,8 @@ async def migrate(owner_url: str, app_url: str) -> None:
 async def book(url: str, clients: int, seconds: float, first: int) -> None:
     """Let every client book one slot after the other; slot n is booked by patient n."""
     timeouts = {"statement_timeout_ms": 30_000}
-    database = Database.connect(url, role=None, pool_size=POOL, pool_timeout=30, timeouts=timeouts)
+    vault = Vault(lambda: KeyRing({"benchmarks": bytes(KEY_BYTES)}))
+    database = Database.connect(url, role=None, pool_size=POOL, pool_timeout=30, timeouts=timeouts, vault=vault)
     slots = iter(range(first, sys.maxsize))
     await asyncio.gather(*(_client(database, slots, [], WARM_UP, float("inf")) for _ in range(clients)))
     taken: list[float] = []

@@ -79,6 +79,7 @@ class Bench:
             "DATABASE_URL": self.cluster.app_url,
             "HEALTH_MIGRATION_DATABASE_URL": self.cluster.owner_url,
             "HEALTH_SECRET_KEY": "a secret of benchmarks, and long enough",
+            "HEALTH_ENCRYPTION_KEYS": '{"benchmarks": "YmVuY2htYXJrcywgbm90aGluZyBidXQgYmVuY2htYXI"}',
             "HEALTH_DATA_DIR": str(self.directory),
             "HEALTH_SMTP_URL": f"smtp://127.0.0.1:{self.mail.port}",
             "HEALTH_WORKER_CONCURRENCY": str(self.concurrency),

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services import sending, serving
+from health_services import key_rotation, sending, serving
 from health_services.api.middleware import configure_logging
 from health_services.auth.passwords import Passwords
 from health_services.auth.service import create_account
@@ -25,6 +25,7 @@ from health_services.database.constraints import translate
 from health_services.demo import region
 from health_services.errors import HealthServicesError, OperatorError
 from health_services.installation import Installation, installation
+from health_services.listening import Certificate, listen
 from health_services.main import create_app
 from health_services.settings import Settings, SettingsError, load_settings, logs_as_text, unknown_variables
 from health_services.users.repository import UserRepository
@@ -82,6 +83,9 @@ def _settings() -> Settings:
     return settings
 
 
+cli.add_typer(key_rotation.commands(_settings, say), name="keys")
+
+
 def _sending_settings() -> Settings:
     settings = _settings()
     if settings.smtp_url is not None and settings.public_url is None:
@@ -116,11 +120,14 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=64, help="Server processes.")] = 1,
     migrate: Annotated[bool, typer.Option(help="Bring the schema to head first.")] = True,
     worker: Annotated[bool, typer.Option(help="Send messages too.")] = True,
+    tls_cert: Annotated[Path | None, typer.Option(help="Serve by TLS: the certificate and its chain, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM without a passphrase.")] = None,
 ) -> None:
     """Migrate (unless --no-migrate), then serve and send messages (unless --no-worker) until Ctrl-C."""
     settings = _sending_settings()
-    with serving.listen(host, port) as listener, installation(settings, say) as place:
-        serving.serve(place, listener, workers=workers, migrate=migrate, has_worker=worker, say=say)
+    certificate = Certificate.of(tls_cert, tls_key)
+    with listen(host, port) as listener, installation(settings, say) as place:
+        serving.serve(place, listener, certificate, workers=workers, migrate=migrate, has_worker=worker, say=say)
 
 
 @cli.command()
@@ -218,9 +225,10 @@ def demo(
     """Fill the database with a believable region and print four logins, for demonstration only."""
 
     async def work(place: Installation) -> list[region.Login]:
+        vault = place.vault()
         role = await place.prepare(lambda _: None)
         await place.migrate()
-        database = place.database(role)
+        database = place.database(role, vault)
         try:
             with Progress(transient=True, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
                 task = bar.add_task("The region", total=None)
@@ -257,7 +265,8 @@ def database_url(
 def openapi() -> None:
     """Print the OpenAPI document."""
     placeholders = {"database_url": SecretStr("postgresql:///none"), "secret_key": SecretStr("-" * 32)}
-    app = create_app(load_settings().model_copy(update=placeholders))
+    keys = {"encryption_keys": {"none": SecretStr("A" * 43)}}
+    app = create_app(load_settings().model_copy(update=placeholders | keys))
     print(orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2).decode())
 
 

@@ -4,6 +4,7 @@
     ├── ValidationException                400  VALIDATION_ERROR
     ├── AuthenticationException            401  AUTHENTICATION_ERROR
     ├── AuthorizationException             403  AUTHORIZATION_ERROR
+    │   └── ReauthenticationRequiredException 403 REAUTHENTICATION_REQUIRED
     ├── ResourceNotFoundException          404  RESOURCE_NOT_FOUND
     ├── ConflictException                  409  CONFLICT
     │   ├── SlotUnavailableException       409  SLOT_UNAVAILABLE
@@ -13,6 +14,7 @@
     ├── IdempotencyKeyReusedException      422  IDEMPOTENCY_KEY_REUSED
     ├── PayloadTooLargeException           413  PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaTypeException      415  UNSUPPORTED_MEDIA_TYPE
+    ├── RateLimitedException               429  RATE_LIMITED
     └── UnavailableException               503  UNAVAILABLE
 
 The classes from ValidationException to EmailAlreadyRegisteredException carry the names of the guide. A status code is
@@ -25,6 +27,8 @@ paths, nothing about another person.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+from health_services.written_limits import Standing
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,14 @@ class AuthorizationException(HealthServicesError):
     error_code = "AUTHORIZATION_ERROR"
     title = "Not allowed"
     default_detail = "You are not allowed to do this."
+
+
+class ReauthenticationRequiredException(AuthorizationException):
+    """The session is older than this needs: the person proves once more who he is."""
+
+    error_code = "REAUTHENTICATION_REQUIRED"
+    title = "Sign in again"
+    default_detail = "This needs a proof of who you are that is at most 10 minutes old: POST /auth/reauthenticate."
 
 
 class ResourceNotFoundException(HealthServicesError):
@@ -156,6 +168,24 @@ class UnsupportedMediaTypeException(HealthServicesError):
     error_code = "UNSUPPORTED_MEDIA_TYPE"
     title = "Unsupported media type"
     default_detail = "The body must be sent as application/json."
+
+
+class RateLimitedException(HealthServicesError):
+    """Too much of the same; `standing` says of which limit, and `retry_after` when to come again, in seconds."""
+
+    status = 429
+    error_code = "RATE_LIMITED"
+    title = "Too many requests"
+    default_detail = "This was tried too often. Please wait before you try again."
+
+    def __init__(self, standing: Standing) -> None:
+        super().__init__()
+        self.standing = standing
+
+    @property
+    def retry_after(self) -> int:
+        """After so many seconds the same passes, if nobody else counts meanwhile."""
+        return self.standing.reset
 
 
 class UnavailableException(HealthServicesError):

@@ -1,30 +1,37 @@
 """Which database, which secret, which role: what every command needs before it can do anything."""
 
-import contextlib
 import os
 import secrets
 import signal
-import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 from pydantic import SecretStr
 
-from health_services.database import embedded, migrations, roles
+from health_services.database import embedded, migrations, roles, transport
 from health_services.database.binaries import programs
 from health_services.database.engine import Database
+from health_services.database.key_file import KeyFile, vault_for
+from health_services.database.sealing import Vault
 from health_services.errors import OperatorError
+from health_services.kept_files import kept
 from health_services.outgoing.push import kept_key
 from health_services.settings import MINIMUM_SECRET_BYTES, Settings
 
 STOPPING = "Stopping: what is under way is finished; Ctrl-C ends it at once."
 
 Say = Callable[[str], None]
+
+_MAKE_KEY = "import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())"
+_NO_KEYS = (
+    "HEALTH_ENCRYPTION_KEYS must be set when DATABASE_URL is: all processes of one database read what the others "
+    f"""encrypted. It is a JSON object such as {{"first": "…"}}; make a key with: {sys.executable} -c '{_MAKE_KEY}'"""
+)
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,11 @@ class Installation:
     owner_url: str
     bin_dir: Path
     is_embedded: bool
+    superuser_url: str | None = None
 
     async def prepare(self, say: Say) -> str | None:
         """Check the server and make sure of the roles; the role to act as, None where the login is the lesser one."""
-        await roles.prepare(self.owner_url, self.application_url)
+        await roles.prepare(self.owner_url, self.application_url, self.superuser_url)
         role = await roles.role_to_take(self.application_url)
         if role:
             say(
@@ -63,14 +71,30 @@ class Installation:
         if not migrations.is_current(revision, migrations.revisions()):
             raise OperatorError("The database's schema is older than this version; run: health-services migrate")
 
-    def database(self, role: str | None) -> Database:
-        """A few connections with the application's rights, for a command."""
+    def vault(self) -> Vault:
+        """The vault of encrypted columns; its keys are made where none are given and the server is our own.
+
+        Raises OperatorError where they must be given, or cannot be kept.
+        """
+        if not self.settings.encryption_keys:
+            if not self.is_embedded:
+                raise OperatorError(_NO_KEYS)
+            KeyFile(self.settings.data_dir).make(datetime.now(UTC))
+        return vault_for(self.settings)
+
+    def database(self, role: str | None, vault: Vault | None = None) -> Database:
+        """A few connections with the application's rights on everybody's rows, for a command.
+
+        A command that reads or writes sealed columns needs the vault.
+        """
         return Database.connect(
             self.application_url,
             role=role,
             pool_size=2,
             pool_timeout=10,
             timeouts={"statement_timeout_ms": 120_000, "lock_timeout_ms": 10_000},
+            vault=vault,
+            is_service=True,
         )
 
 
@@ -78,6 +102,7 @@ class Installation:
 def installation(settings: Settings, say: Say) -> Iterator[Installation]:
     """The database of the settings; the embedded server runs at least as long as the block lasts."""
     if settings.database_url is not None:
+        _insist_on_tls(settings, say)
         url = settings.database_url.get_secret_value()
         owner = settings.migration_database_url
         yield Installation(
@@ -97,7 +122,23 @@ def installation(settings: Settings, say: Say) -> Iterator[Installation]:
             owner_url=cluster.owner_url,
             bin_dir=cluster.bin_dir,
             is_embedded=True,
+            superuser_url=cluster.admin_url,
         )
+
+
+def _insist_on_tls(settings: Settings, say: Say) -> None:
+    """Raise OperatorError where a database is on another host without verified TLS, or warn where that is wished."""
+    urls = {"DATABASE_URL": settings.database_url, "HEALTH_MIGRATION_DATABASE_URL": settings.migration_database_url}
+    for name, url in urls.items():
+        if url is None or transport.is_verified(url.get_secret_value()):
+            continue
+        danger = f"{name} leads to another host without sslmode=verify-full, so anybody on the way can read and write"
+        if not settings.database_allow_unverified_tls:
+            raise OperatorError(
+                f"{danger}. Add ?sslmode=verify-full&sslrootcert=<the authority's certificate> to it; where the way is "
+                "safe by other means, set HEALTH_DATABASE_ALLOW_UNVERIFIED_TLS=true."
+            )
+        say(f"Warning: {danger}.")
 
 
 def end_at_once() -> NoReturn:
@@ -106,9 +147,9 @@ def end_at_once() -> NoReturn:
 
 
 def serving_settings(place: Installation) -> Settings:
-    """The settings with the database, the secret and the key of Web Push filled in.
+    """The settings with the database, the secret and the key of Web Push filled in; keys of encryption are there.
 
-    Raises OperatorError where the secret must be given, and where one of them cannot be kept.
+    Raises OperatorError where secret or keys must be given, and where one of them cannot be kept.
     """
     key = place.settings.secret_key
     if key is None and not place.is_embedded:
@@ -118,6 +159,7 @@ def serving_settings(place: Installation) -> Settings:
         )
     if key is None:
         key = SecretStr(_generated_key(place.settings.data_dir))
+    place.vault()
     push_key = place.settings.vapid_private_key or SecretStr(kept_key(place.settings.data_dir))
     known = {"database_url": SecretStr(place.application_url), "secret_key": key, "vapid_private_key": push_key}
     return place.settings.model_copy(update=known)
@@ -126,24 +168,10 @@ def serving_settings(place: Installation) -> Settings:
 def _generated_key(data_dir: Path) -> str:
     """The secret of this data directory, made once; only its owner can read it."""
     path = data_dir / "secret_key"
-    if not path.exists():
-        descriptor, name = tempfile.mkstemp(dir=data_dir, prefix=".secret_key.")
-        fresh = Path(name)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_urlsafe(48))
-            file.flush()
-            os.fsync(file.fileno())
-        # a link fails where another process was faster, and never shows half a file
-        with contextlib.suppress(FileExistsError):
-            os.link(fresh, path)
-        fresh.unlink()
-    found = path.lstat()
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise OperatorError(
-            f"{path} must be a file of the user who runs the service, which nobody else can read (mode 0600). "
-            "If you do not know who put it there, remove it; everybody must then sign in again."
-        )
-    key = path.read_text().strip()
+    try:
+        key = kept(path, lambda: secrets.token_urlsafe(48), if_removed="everybody must then sign in again").strip()
+    except UnicodeDecodeError:
+        key = ""
     if len(key.encode()) < MINIMUM_SECRET_BYTES:
         raise OperatorError(f"The secret in {path} is too short; restore it, or remove it to sign everybody out.")
     return key

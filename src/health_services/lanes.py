@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from health_services.access.tokens import secrets_of
 from health_services.announcements.service import of_disabled_webhook
 from health_services.database.base import AnyRow
 from health_services.database.engine import Database
+from health_services.database.key_file import vault_for
 from health_services.earlier_visits.service import EarlierVisits
 from health_services.notifications.carriers import MailCarrier, PushCarrier, SmsCarrier, Voice
 from health_services.notifications.models import Channel
@@ -29,9 +31,8 @@ STATEMENT_TIMEOUT_MS = 30_000
 
 def links_of(settings: Settings) -> UnsubscribeLinks:
     """The links that this service puts into mails, and reads."""
-    assert settings.secret_key is not None, "the launcher decides which secret"
     base_url = (settings.public_url or "http://localhost:8000").rstrip("/")
-    return UnsubscribeLinks(settings.secret_key.get_secret_value().encode(), base_url)
+    return UnsubscribeLinks(secrets_of(settings), base_url)
 
 
 async def _tell_of_disabled(session: AsyncSession, webhook: AnyRow, delivery_id: int) -> None:
@@ -48,6 +49,8 @@ async def open_worker(settings: Settings, role: str | None) -> AsyncIterator[Wor
         pool_size=POOL_SIZE,
         pool_timeout=settings.database_pool_timeout,
         timeouts={"statement_timeout_ms": STATEMENT_TIMEOUT_MS, "lock_timeout_ms": settings.lock_timeout_ms},
+        vault=vault_for(settings),
+        is_service=True,
     )
     links = links_of(settings)
     voice = Voice(settings.default_locale, links)
@@ -66,6 +69,6 @@ async def open_worker(settings: Settings, role: str | None) -> AsyncIterator[Wor
         lanes = [
             Lane(channel, Sender(database, channel, carrier), concurrency) for channel, carrier in carriers.items()
         ]
-        deliveries = Deliveries(database, http, links.secret, concurrency=concurrency, announce=_tell_of_disabled)
+        deliveries = Deliveries(database, http, links.secrets, concurrency=concurrency, announce=_tell_of_disabled)
         lanes += [Lane("webhooks", deliveries, concurrency), Lane("earlier visits", EarlierVisits(database), 1)]
         yield Worker(lanes, poll_seconds=settings.worker_poll_seconds)

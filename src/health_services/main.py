@@ -28,18 +28,23 @@ import health_services.push_subscriptions.endpoints
 import health_services.webhooks.endpoints
 from health_services.access.permissions import Rule, rule_of
 from health_services.access.route import GuardedRoute
-from health_services.access.tokens import Tokens
-from health_services.api import documentation, health, openapi, problems
+from health_services.access.tokens import Tokens, secrets_of
+from health_services.api import documentation, health, openapi, problems, security_txt
 from health_services.api.cors import OPTIONS, Cors
 from health_services.api.middleware import Surroundings, configure_logging
+from health_services.api.origin import Origin
+from health_services.api.traffic import Traffic
 from health_services.auth.passwords import Passwords
 from health_services.auth.service import Gate
 from health_services.database import idempotency, migrations
 from health_services.database.engine import Database
+from health_services.database.key_file import vault_for
 from health_services.lanes import links_of, open_worker
+from health_services.limits.limiter import Limiter
 from health_services.monitoring import service as monitoring
 from health_services.outgoing.mail import TIMEOUT_SECONDS
 from health_services.outgoing.push import push_gateway_of
+from health_services.sessions.service import Lifetimes
 from health_services.settings import Settings, load_settings, logs_as_text
 from health_services.worker import run_until
 
@@ -69,7 +74,7 @@ ROUTERS = (
     health_services.webhooks.endpoints.router,
 )
 # Outside the API: for machines that watch over this one.
-PLAIN_ROUTERS = (health.router, health_services.monitoring.endpoints.router)
+PLAIN_ROUTERS = (health.router, health_services.monitoring.endpoints.router, security_txt.router)
 TAGS = (
     ("Authentication", "Register, sign in, see who is signed in."),
     ("Patients", "Records of patients: for themselves and for those who care for them."),
@@ -114,17 +119,19 @@ def create_app(settings: Settings | None = None, *, role: str | None = None, has
         app.include_router(router)
     documentation.mount(app)
     problems.install(app, allowed_methods)
+    # The last one is the first to see a request; a web page is to be able to read that it asks too often.
+    app.add_middleware(Traffic)
     if settings.cors_origins:
         app.add_middleware(Cors, allow_origins=settings.cors_origins, **OPTIONS)  # type: ignore[arg-type]
     app.add_middleware(Surroundings)
+    app.add_middleware(Origin, trusted=settings.trusted_proxies)
     _document(app)
     return app
 
 
 def _wire(app: FastAPI, settings: Settings, role: str | None) -> None:
     assert settings.database_url is not None, "the launcher decides which database"
-    assert settings.secret_key is not None, "the launcher decides which secret"
-    tokens = Tokens(settings.secret_key.get_secret_value().encode(), timedelta(minutes=settings.access_token_minutes))
+    tokens = Tokens(secrets_of(settings), timedelta(minutes=settings.access_token_minutes))
     app.state.database = Database.connect(
         settings.database_url.get_secret_value(),
         role=role,
@@ -134,11 +141,16 @@ def _wire(app: FastAPI, settings: Settings, role: str | None) -> None:
             "statement_timeout_ms": settings.statement_timeout_ms,
             "lock_timeout_ms": settings.lock_timeout_ms,
         },
+        vault=vault_for(settings),
     )
     app.state.tokens = tokens
-    app.state.gate = Gate(Passwords.of(settings), tokens)
+    lifetimes = Lifetimes(
+        tokens, refresh=timedelta(days=settings.refresh_token_days), longest=timedelta(days=settings.session_days)
+    )
+    app.state.gate = Gate(Passwords.of(settings), lifetimes)
     app.state.is_current = partial(migrations.is_current, known=migrations.revisions())
     app.state.settings = settings
+    app.state.limiter = Limiter.of(settings)
     app.state.links = links_of(settings)
     app.state.queues = monitoring.summary
 
@@ -148,6 +160,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     configure_logging(settings.log_level, as_text=logs_as_text(settings))
     await app.state.gate.passwords.prepare()
+    app.state.limiter.prepare()
     app.state.push = push_gateway_of(settings)
     purging = asyncio.create_task(_purge_regularly(app.state.database))
     try:
@@ -158,6 +171,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         with contextlib.suppress(asyncio.CancelledError):
             await purging
         await app.state.push.close()
+        await app.state.limiter.close()
         app.state.gate.passwords.close()
         await app.state.database.close()
 

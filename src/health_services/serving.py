@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import FrameType
@@ -26,6 +26,8 @@ from health_services.auth.schemas import UserRegister
 from health_services.auth.service import create_account
 from health_services.errors import OperatorError
 from health_services.installation import STOPPING, Installation, Say, end_at_once, serving_settings
+from health_services.limits.limiter import Limiter
+from health_services.listening import Certificate, tls_context, when_answered
 from health_services.main import create_app
 from health_services.settings import Settings, load_settings
 from health_services.users.models import Role
@@ -36,31 +38,7 @@ _ROLE_VARIABLE = "_HEALTH_SERVICES_DATABASE_ROLE"
 _WORKER_VARIABLE = "_HEALTH_SERVICES_HAS_WORKER"
 _NOT_STARTED = "The server did not start; the log above tells why."
 STOP_SECONDS = 10
-BACKLOG = 2048
 HUNG_SECONDS = 30
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """The socket to serve on; raises OperatorError with the reason, before anything else is started."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except (socket.gaierror, OverflowError) as error:
-        raise OperatorError(f"There is no address {host}, port {port}: {error}.") from None
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-        # From now on nobody else gets the address; who calls early is not refused, but waits.
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise OperatorError(
-            f"Cannot listen on {host}, port {port}: {error.strerror}. Choose another with --port (make run PORT=…)."
-        ) from None
-    listener.set_inheritable(True)
-    return listener
 
 
 async def make_ready(place: Installation, settings: Settings, say: Say, *, migrate: bool) -> str | None:
@@ -135,42 +113,48 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def at_address(settings: Settings, host: str, port: int) -> Settings:
+def at_address(settings: Settings, host: str, port: int, scheme: str = "http") -> Settings:
     """The settings with what follows from the address that is listened on."""
     is_open = not ipaddress.ip_address(host.partition("%")[0]).is_loopback
     metrics = ("off" if is_open else "on") if settings.metrics == "auto" else settings.metrics
-    public_url = settings.public_url or f"http://localhost:{port}"
+    public_url = settings.public_url or f"{scheme}://localhost:{port}"
     return settings.model_copy(update={"metrics": metrics, "public_url": public_url})
 
 
 def serve(
-    place: Installation, listener: socket.socket, *, workers: int, migrate: bool, has_worker: bool, say: Say
+    place: Installation,
+    listener: socket.socket,
+    certificate: Certificate | None,
+    *,
+    workers: int,
+    migrate: bool,
+    has_worker: bool,
+    say: Say,
 ) -> None:
     """Serve until a signal ends it; Ctrl-C after that ends it at once."""
     host, port = listener.getsockname()[:2]
-    settings = at_address(serving_settings(place), host, port)
+    scheme = "https" if certificate else "http"
+    settings = at_address(serving_settings(place), host, port, scheme)
+    asyncio.run(_try_to_count(settings))
     role = asyncio.run(make_ready(place, settings, say, migrate=migrate))
-    ready = f"Ready on http://{f'[{host}]' if ':' in host else host}:{port} – documentation under /docs, Ctrl-C stops."
+    base = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+    ready = f"Ready on {base} – documentation under /docs, Ctrl-C stops."
     with _ends_on_signals():
         if workers == 1:
-            _Server(_config(create_app(settings, role=role, has_worker=has_worker)), say, ready).serve_on(listener)
+            app = create_app(settings, role=role, has_worker=has_worker)
+            _Server(_config(app, certificate), say, ready).serve_on(listener)
             return
         _hand_over(settings, role, has_worker=has_worker)
-        config = _config("health_services.serving:worker_app", workers=workers)
-        threading.Thread(target=_when_answered, args=(listener, lambda: say(ready)), daemon=True).start()
+        config = _config("health_services.serving:worker_app", certificate, workers)
+        threading.Thread(target=when_answered, args=(listener, certificate, lambda: say(ready)), daemon=True).start()
         _Supervisor(config, listener, say).run()
 
 
-def _when_answered(listener: socket.socket, tell: Callable[[], None]) -> None:
-    """Call, as anybody could, and tell once a worker has answered."""
-    answer = b""
-    while not answer:
-        # A worker that dies before it answers takes the call with it; the next one is asked again.
-        with contextlib.suppress(OSError), socket.create_connection(listener.getsockname()[:2]) as call:
-            call.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            answer = call.recv(1)
-        time.sleep(0 if answer else 0.5)
-    tell()
+async def _try_to_count(settings: Settings) -> None:
+    """Raise OperatorError where limits cannot be counted, before a process starts that would have to."""
+    limiter = Limiter.of(settings)
+    limiter.prepare()
+    await limiter.close()
 
 
 class _Server(uvicorn.Server):
@@ -227,7 +211,7 @@ class _Supervisor(Multiprocess):
                 child.join(0.1)
 
 
-def _config(app: FastAPI | str, workers: int = 1) -> uvicorn.Config:
+def _config(app: FastAPI | str, certificate: Certificate | None, workers: int = 1) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         factory=isinstance(app, str),
@@ -242,6 +226,9 @@ def _config(app: FastAPI | str, workers: int = 1) -> uvicorn.Config:
         timeout_graceful_shutdown=STOP_SECONDS,
         # The default of 5 s kills workers that are still importing, again and again, on a machine that is busy.
         timeout_worker_healthcheck=HUNG_SECONDS,
+        ssl_certfile=certificate.chain if certificate else None,
+        ssl_keyfile=certificate.key if certificate else None,
+        ssl_context_factory=tls_context if certificate else None,
     )
 
 

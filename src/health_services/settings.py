@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from health_services.written_forms import is_address, network, parts_of_url, private_key, symmetric_key
+from health_services.written_limits import limits_of
 
 PREFIX = "HEALTH_"
 MINIMUM_SECRET_BYTES = 32
@@ -139,6 +140,12 @@ class Settings(BaseSettings):
                 raise ValueError("the ids are 1 to 32 letters, digits, - and _")
             symmetric_key(key.get_secret_value())
         return keys
+
+    @field_validator("rate_limits")
+    @classmethod
+    def _limits(cls, text: str) -> str:
+        limits_of(text)
+        return text
 
     @field_validator("trusted_proxies")
     @classmethod

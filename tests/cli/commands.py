@@ -22,11 +22,14 @@ from tests.cli.child import become
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a secret of tests, and long enough"
+KEYS = '{"test": "dGVzdHMsIHRlc3RzLCBub3RoaW5nIGJ1dCB0ZXN0cyE"}'
 PASSWORD = "a password of tests"
 # Loaded once: a command's own start takes longer than what it does.
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["health_services.cli", "uvicorn.server", "health_services.demo.region"])
 _KEPT = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+# Tests call more often than anybody should.
+_UNLIMITED = {"HEALTH_RATE_LIMITS": "off"}
 _CHEAP = {"HEALTH_PASSWORD_MEMORY_KIB": "19456", "HEALTH_PASSWORD_TIME_COST": "2"}
 
 
@@ -69,7 +72,7 @@ class Command:
         out.touch()
         err.touch()
         files = (terminal,) * 3 if terminal else ("/dev/null", str(out), str(err))
-        given = _KEPT | _CHEAP | {name: str(value) for name, value in environment.items()}
+        given = _KEPT | _CHEAP | _UNLIMITED | {name: str(value) for name, value in environment.items()}
         self.process = _context.Process(target=become, args=(arguments, given, files, "/"))
         with _no_main():
             self.process.start()

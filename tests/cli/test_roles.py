@@ -1,7 +1,7 @@
 """With which rights a server works on somebody else's PostgreSQL, and which logins are refused."""
 
 from health_services.database.embedded import Cluster
-from tests.cli.commands import PASSWORD, SECRET, run, serving
+from tests.cli.commands import KEYS, PASSWORD, SECRET, run, serving
 from tests.database.servers import sql
 from tests.servers import named
 
@@ -36,7 +36,7 @@ class Place:
 
     def acting(self, *workers: str, **environment: str) -> tuple[str, str]:
         """The rights and the login of a request, and what the start said."""
-        environment |= {"HEALTH_SECRET_KEY": SECRET}
+        environment |= {"HEALTH_SECRET_KEY": SECRET, "HEALTH_ENCRYPTION_KEYS": KEYS}
         assert run("migrate", **environment).code == 0
         self.ask(WITNESS)
         with serving(*workers, **environment) as (command, client):

@@ -17,7 +17,8 @@ import pytest
 from fastapi import FastAPI
 
 from health_services.errors import OperatorError
-from health_services.serving import _config, _Server, listen
+from health_services.listening import listen
+from health_services.serving import _config, _Server
 from tests.cli.commands import PASSWORD, SECRET, Command, eventually, header, run, serving, sign_in, stop
 from tests.cli.conftest import ADMIN, Databases
 from tests.cli.test_start import ask, two_urls
@@ -124,7 +125,7 @@ def test_an_application_that_cannot_start_is_an_error():
 
     said: list[str] = []
     with listen("127.0.0.1", 0) as listener, pytest.raises(OperatorError, match=r"^The server did not start;"):
-        _Server(_config(FastAPI(lifespan=fail)), said.append, "Ready").serve_on(listener)
+        _Server(_config(FastAPI(lifespan=fail), None), said.append, "Ready").serve_on(listener)
     assert said == []
 
 

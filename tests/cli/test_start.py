@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 
-from tests.cli.commands import SECRET, run
+from tests.cli.commands import KEYS, SECRET, run
 from tests.cli.conftest import Databases
 from tests.cli.older import aged
 from tests.database.conftest import make_open_directory
@@ -37,6 +37,10 @@ def untouched() -> Iterator[Path]:
             "HEALTH_MIGRATION_DATABASE_URL is set but DATABASE_URL",
         ),
         ({"DATABASE_URL": "postgresql://localhost:1/h"}, "HEALTH_SECRET_KEY must be set when DATABASE_URL is"),
+        (
+            {"DATABASE_URL": "postgresql://localhost:1/h", "HEALTH_SECRET_KEY": SECRET},
+            "HEALTH_ENCRYPTION_KEYS must be set when DATABASE_URL is",
+        ),
         ({"HEALTH_POSTGRES_BIN": "/nowhere"}, "HEALTH_POSTGRES_BIN: /nowhere has no PostgreSQL"),
     ],
 )
@@ -157,7 +161,8 @@ async def test_a_wrong_password_is_refused(databases: Databases):
 
 async def test_a_postgresql_before_15_is_refused_and_untouched(databases: Databases, older: tuple[str, TestDatabase]):
     url, database = older
-    refusal = run("serve", "--port", "0", DATABASE_URL=url, HEALTH_SECRET_KEY=SECRET).refusal
+    keys = {"HEALTH_SECRET_KEY": SECRET, "HEALTH_ENCRYPTION_KEYS": KEYS}
+    refusal = run("serve", "--port", "0", DATABASE_URL=url, **keys).refusal
     assert refusal.startswith("This is PostgreSQL 14; health-services needs 15 or newer. Upgrade the server")
     assert await relations(database) == 0
     assert await ask(database, "SELECT count(*) FROM pg_extension WHERE extname = 'btree_gist'") == 0
@@ -178,6 +183,7 @@ def two_urls(database: TestDatabase) -> dict[str, str]:
         "DATABASE_URL": database.app_url,
         "HEALTH_MIGRATION_DATABASE_URL": database.owner_url,
         "HEALTH_SECRET_KEY": SECRET,
+        "HEALTH_ENCRYPTION_KEYS": KEYS,
     }
 
 

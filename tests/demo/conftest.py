@@ -9,6 +9,7 @@ import pytest
 from health_services.auth.passwords import Passwords
 from health_services.database import embedded
 from health_services.database.engine import Database
+from health_services.database.sealing import KEY_BYTES, KeyRing, Vault
 from health_services.demo.plan import Region, draw
 from health_services.demo.region import build
 from tests.demo.places import LEADS, NOW, Place, Places
@@ -28,8 +29,11 @@ async def places(cluster: embedded.Cluster) -> AsyncIterator[Places]:
     async def make() -> Place:
         name = f"demo_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{len(opened)}"
         urls = await create_database(cluster, name)
-        database = Database.connect(urls.app_url, role=None, pool_size=2, pool_timeout=5, timeouts={})
-        opened.append(Place(database, await asyncpg.connect(urls.owner_url)))
+        vault = Vault(lambda: KeyRing({"demo": bytes(KEY_BYTES)}))
+        database = Database.connect(
+            urls.app_url, role=None, pool_size=2, pool_timeout=5, timeouts={}, vault=vault, is_service=True
+        )
+        opened.append(Place(database, await asyncpg.connect(urls.owner_url), vault))
         return opened[-1]
 
     yield make

@@ -1,12 +1,15 @@
 """A demonstration region in a database of its own, and all that it consists of."""
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 
 from health_services.database.engine import Database
+from health_services.database.sealing import Vault
 from health_services.demo.people import Lead
 from health_services.demo.region import LOGINS
 from health_services.users.models import Role
@@ -15,7 +18,7 @@ from health_services.users.models import Role
 NOW = datetime(2027, 3, 12, 15, 10, 27, 482_000, tzinfo=UTC)
 LEADS = {Role(login.role): Lead(login.name, login.email) for login in LOGINS}
 
-# All that the region consists of, without ids, salted hashes and instants of insertion.
+# All that the region consists of, without salted hashes and instants of insertion; ids only where texts are sealed.
 CONTENT = {
     "users": """SELECT name, email, password_hash IS NULL, role, is_verified, is_active, last_login, mobile_no, address
                 FROM users""",
@@ -25,30 +28,45 @@ CONTENT = {
     "doctors": """SELECT u.name, c.name, specialty, license_number, qualifications, experience_years,
                          max_patients_per_day, d.is_active
                   FROM doctors d JOIN users u ON u.id = user_id JOIN clinics c ON c.id = clinic_id""",
-    "patients": """SELECT u.name, date_of_birth, blood_group, allergies, emergency_contact, sex, preferred_language,
-                          p.is_active
+    "patients": """SELECT p.id, u.name, date_of_birth, blood_group, allergies, emergency_contact, sex,
+                          preferred_language, p.is_active
                    FROM patients p JOIN users u ON u.id = user_id""",
     "slots": """SELECT license_number, c.name, slot_datetime, duration_minutes, capacity, s.is_active, booked_count,
                        local_date
                 FROM appointment_slots s JOIN doctors d ON d.id = doctor_id JOIN clinics c ON c.id = s.clinic_id""",
-    "appointments": """SELECT u.name, license_number, slot_datetime, status, reason_for_visit, notes, cancelled_at,
-                              cancelled_reason, b.name, is_agreed, a.is_active
+    "appointments": """SELECT a.id, u.name, license_number, slot_datetime, status, reason_for_visit, notes,
+                              cancelled_at, cancelled_reason, b.name, is_agreed, a.is_active
                        FROM appointments a JOIN appointment_slots s ON s.id = slot_id
                        JOIN doctors d ON d.id = a.doctor_id JOIN patients p ON p.id = patient_id
                        JOIN users u ON u.id = p.user_id JOIN users b ON b.id = booked_by_user_id""",
 }
+
+SEALED = {"patients": ("allergies", "emergency_contact"), "appointments": ("reason_for_visit", "notes")}
 
 
 @dataclass(frozen=True)
 class Place:
     database: Database
     owner: asyncpg.Connection
+    vault: Vault
 
     async def digests(self) -> dict[str, str]:
-        return {
-            name: await self.owner.fetchval(f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM ({query}) t")
-            for name, query in CONTENT.items()
-        }
+        """What each table holds, whatever its ids are and however its sealed texts look."""
+        found = {}
+        for name, query in CONTENT.items():
+            rows = sorted(str(self._opened(name, row)) for row in await self.owner.fetch(query))
+            found[name] = hashlib.sha256("|".join(rows).encode()).hexdigest()
+        return found
+
+    def _opened(self, table: str, row: asyncpg.Record) -> list[Any]:
+        values = []
+        for name, value in row.items():
+            if name in SEALED.get(table, ()) and value is not None:
+                assert value.startswith("sealed:")
+                values.append(self.vault.open(table, name, row["id"], value))
+            elif name != "id":
+                values.append(value)
+        return values
 
     async def sizes(self) -> dict[str, int]:
         tables = ("users", "clinics", "clinic_staff", "doctors", "patients", "appointment_slots", "appointments")

@@ -43,20 +43,19 @@ def test_a_key_is_made_once_for_its_owner_only(tmp_path: Path):
 def test_processes_that_start_together_have_one_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Each finds no key and makes one; only one of them is kept."""
     made: list[int] = []
-    make = push._make_key
+    make = push._new_key
 
-    def make_late(path: Path) -> None:
-        if not made:
-            made.append(1)
-            make_late(path)  # somebody else, just before us
+    def make_late() -> str:
         made.append(1)
-        make(path)
+        if len(made) == 1:
+            others.append(key_of(tmp_path))  # somebody else, just before us
+        return make()
 
-    monkeypatch.setattr(push, "_make_key", make_late)
+    monkeypatch.setattr(push, "_new_key", make_late)
+    others: list[str] = []
     key = key_of(tmp_path)
-    assert len(made) == 3
-    monkeypatch.undo()
-    assert key_of(tmp_path) == key
+    assert len(made) == 2
+    assert others == [key]
     with ThreadPoolExecutor(8) as threads:
         assert len(set(threads.map(key_of, [tmp_path / "together"] * 8))) == 1
     assert [file.name for file in (tmp_path / "together").iterdir()] == [KEY_FILE]

@@ -232,7 +232,7 @@ async def test_nobody_else_makes_such_a_link(
 ):
     patient = await world.patient()
     token = path_of(app, patient).rpartition("/")[2]
-    others = UnsubscribeLinks(b"another secret, and long enough.", "http://localhost:8000")
+    others = UnsubscribeLinks((b"another secret, and long enough.",), "http://localhost:8000")
     foreign = str(others.url(patient.user_id, Kind.APPOINTMENT_REMINDER)).rpartition("/")[2]
     before = await digest(owner)
     for wrong in (*forged(token), foreign):

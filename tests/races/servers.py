@@ -17,9 +17,11 @@ ROOT = Path(__file__).parents[2]
 SECRET = "a secret of tests, and long enough"
 COMMON = {
     "HEALTH_SECRET_KEY": SECRET,
+    "HEALTH_ENCRYPTION_KEYS": '{"races": "cmFjZXMsIHJhY2VzLCBub3RoaW5nIGJ1dCByYWNlcyE"}',
     "HEALTH_PASSWORD_MEMORY_KIB": "19456",
     "HEALTH_PASSWORD_TIME_COST": "2",
     "HEALTH_LOG_LEVEL": "error",
+    "HEALTH_RATE_LIMITS": "off",
     # Two busy cores and two hundred callers: patience, so that slowness is never mistaken for a lost race.
     "HEALTH_DATABASE_POOL_TIMEOUT": "60",
     "HEALTH_LOCK_TIMEOUT_MS": "60000",

@@ -86,7 +86,7 @@ class Hooks:
             yield Deliveries(
                 self._app.state.database,
                 session,
-                secret or self._app.state.tokens.secret,
+                (secret,) if secret else self._app.state.tokens.secrets,
                 announce=announce,
                 **{"concurrency": 8, "jitter": lambda: 0.5, **options},
             )

@@ -68,7 +68,7 @@ def test_a_secret_is_new_each_time_and_long_enough():
 def test_sealed_and_unsealed():
     secret = signing.new_secret()
     sealed = signing.seal(secret, SERVER_SECRET)
-    assert signing.unseal(sealed, SERVER_SECRET) == secret
+    assert signing.unseal(sealed, [SERVER_SECRET]) == secret
     assert signing.seal(secret, SERVER_SECRET) != sealed
     assert secret.encode() not in sealed
     assert base64.b64decode(secret.removeprefix("whsec_")) not in sealed
@@ -79,4 +79,4 @@ def test_nobody_else_can_unseal():
     changed = sealed[:-1] + bytes([sealed[-1] ^ 1])
     for what, server_secret in ((sealed, SERVER_SECRET + b"!"), (changed, SERVER_SECRET)):
         with pytest.raises(signing.UnreadableSecretError):
-            signing.unseal(what, server_secret)
+            signing.unseal(what, [server_secret])

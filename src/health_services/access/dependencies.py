@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from health_services.access.service import Caller
+from health_services.access.trail import Trail
 
 
 def current_caller(request: Request) -> Caller:
@@ -19,5 +20,12 @@ def possible_caller(request: Request) -> Caller | None:
     return caller
 
 
+def current_trail(request: Request) -> Trail:
+    """What the audit will tell of this request."""
+    trail: Trail = request.state.trail
+    return trail
+
+
 CurrentCaller = Annotated[Caller, Depends(current_caller, scope="function")]
 PossibleCaller = Annotated[Caller | None, Depends(possible_caller, scope="function")]
+CurrentTrail = Annotated[Trail, Depends(current_trail, scope="function")]

@@ -5,7 +5,7 @@ Each endpoint names one permission with `@requires`; one that names none stops t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Literal, TypeVar
 
@@ -26,7 +26,10 @@ class Rule:
 
     `cache`: who may keep the answer, anybody or only the caller, and ask each time whether it still holds (ETag); None
     for nobody. `is_question`: a POST that changes nothing, asked anew each time. `takes_form`: what is sent is a
-    browser's form, which the endpoint does not read.
+    browser's form, which the endpoint does not read. `is_audited`: each request leaves a row in the audit; false only
+    for what is about nobody. `is_account`: how one signs in oneself, which no API key reaches, and which stays open to
+    whoever must still enrol a second factor or verify an address. `name` is the permission's, and the scope that an API
+    key needs.
     """
 
     roles: frozenset[Role]
@@ -35,12 +38,18 @@ class Rule:
     is_question: bool = False
     takes_token_in_query: bool = False
     takes_form: bool = False
+    is_audited: bool = True
+    is_account: bool = False
+    name: str = ""
 
 
 P, D, S, A = Role.PATIENT, Role.DOCTOR, Role.STAFF, Role.ADMIN
 _EVERYBODY = frozenset(Role)
 
-_DIRECTORY = Rule(_EVERYBODY, Token.IGNORED, cache="public")
+_DIRECTORY = Rule(_EVERYBODY, Token.IGNORED, cache="public", is_audited=False)
+# Who signs in is not known yet: what is sent proves it.
+_ENTRANCE = Rule(_EVERYBODY, Token.IGNORED, is_account=True)
+_ACCOUNT = Rule(_EVERYBODY, is_account=True)
 
 
 def _only(*roles: Role) -> Rule:
@@ -49,8 +58,25 @@ def _only(*roles: Role) -> Rule:
 
 PERMISSIONS: dict[str, Rule] = {
     "auth:register": Rule(_EVERYBODY, Token.WELCOME),
-    "auth:login": Rule(_EVERYBODY, Token.IGNORED),
-    "auth:profile": Rule(_EVERYBODY, takes_token_in_query=True),
+    "auth:login": _ENTRANCE,
+    "auth:refresh": _ENTRANCE,
+    "auth:logout": _ENTRANCE,
+    "auth:verify-email": _ENTRANCE,
+    "auth:reset-password": _ENTRANCE,
+    "auth:accept-invitation": _ENTRANCE,
+    "auth:profile": Rule(_EVERYBODY, takes_token_in_query=True, is_account=True),
+    "auth:sessions": _ACCOUNT,
+    "auth:reauthenticate": _ACCOUNT,
+    "auth:password": _ACCOUNT,
+    "auth:resend-verification": _ACCOUNT,
+    "auth:second-factors": _ACCOUNT,
+    "api-keys:read": _ACCOUNT,
+    "api-keys:write": _ACCOUNT,
+    "users:me": _only(P, D, S, A),
+    "users:read": _only(A),
+    "users:write": _only(A),
+    "users:invite": _only(A),
+    "audit:read": _only(A),
     "clinics:read": _DIRECTORY,
     "clinics:write": _only(A),
     "clinics:staff": _only(A),
@@ -65,6 +91,11 @@ PERMISSIONS: dict[str, Rule] = {
     "patients:read": _only(P, D, S, A),
     "patients:write": _only(P, D, S, A),
     "patients:appointments": _only(P, D, S, A),
+    "patients:access-log": _only(P, D, S, A),
+    "patients:export": _only(P, D, S, A),
+    "patients:erase": _only(P, D, S, A),
+    "patients:emergency": _only(D),
+    "patients:invite": _only(S, A),
     "appointments:book": _only(P, D, S, A),
     "appointments:cancel": _only(P, D, S, A),
     "appointments:read": _only(P, D, S, A),
@@ -78,7 +109,7 @@ PERMISSIONS: dict[str, Rule] = {
     "notifications:unreachable": _only(S, A),
     "preferences:read": _only(P, D, S, A),
     "preferences:write": _only(P, D, S, A),
-    "push:key": _only(P, D, S, A),
+    "push:key": Rule(_EVERYBODY, is_audited=False),
     "push-subscriptions:read": _only(P, D, S, A),
     "push-subscriptions:write": _only(P, D, S, A),
     "unsubscribe": Rule(_EVERYBODY, Token.IGNORED, takes_form=True),
@@ -86,19 +117,27 @@ PERMISSIONS: dict[str, Rule] = {
     "webhooks:write": _only(A),
 }
 
+# What an API key may be given: these, and «clinics:*» for all that begin so.
+SCOPES = frozenset(name for name, rule in PERMISSIONS.items() if rule.token is Token.REQUIRED and not rule.is_account)
+
 _MARK = "access_rule"
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 def requires(permission: str) -> Callable[[Endpoint], Endpoint]:
     """Mark an endpoint with the permission that it needs; raises KeyError for one that is not in the table."""
-    rule = PERMISSIONS[permission]
+    rule = replace(PERMISSIONS[permission], name=permission)
 
     def mark(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _MARK, rule)
         return endpoint
 
     return mark
+
+
+def allows(scopes: frozenset[str], rule: Rule) -> bool:
+    """Whether a key with these scopes may come through a door with this rule."""
+    return not rule.is_account and bool(scopes & {rule.name, f"{rule.name.partition(':')[0]}:*"})
 
 
 def rule_of(endpoint: Callable[..., Any]) -> Rule:

@@ -1,19 +1,50 @@
-"""What the database knows of a caller."""
+"""Whom a transaction acts for, and the audit's rows."""
+
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.database.base import AnyRow
 
-_CALLER = text("SELECT * FROM caller_of(:user_id)")
+_BY_SESSION = text("SELECT * FROM act_as(:user_id, :session_id)")
+_BY_KEY = text("SELECT * FROM act_as_key(:prefix, :key_hash)")
+_CONCERNS = text("SELECT whom_it_concerns(:kind, :object)")
+_RECORD = text(
+    """INSERT INTO audit_log (nonce, at, user_id, via, action, object, patient_ids, user_ids, address, outcome, status,
+                              request_id, key_id, mac)
+       VALUES (:nonce, :at, CAST(:user_id AS bigint), :via, :action, :object, CAST(:patient_ids AS bigint[]),
+               CAST(:user_ids AS bigint[]), :address, :outcome, :status, :request_id, :key_id, :mac)"""
+)
 
 
 class CallerRepository:
-    """Reads accounts with all that decides what they may do."""
+    """Accounts with all that decides what they may do; finding one lets the transaction act for it until it ends."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def account(self, user_id: int) -> AnyRow | None:
-        """The user with `patient_id`, `doctor_id` and `clinic_ids`; one round trip."""
-        return (await self._session.execute(_CALLER, {"user_id": user_id})).one_or_none()
+    async def by_session(self, user_id: int, session_id: int | None) -> AnyRow | None:
+        """The active account, by a session of its own that lives, or by none; one round trip."""
+        values = {"user_id": user_id, "session_id": session_id}
+        return (await self._session.execute(_BY_SESSION, values)).one_or_none()
+
+    async def by_key(self, prefix: str, key_hash: bytes) -> AnyRow | None:
+        """The active account behind an API key that is neither revoked nor expired; one round trip."""
+        return (await self._session.execute(_BY_KEY, {"prefix": prefix, "key_hash": key_hash})).one_or_none()
+
+
+class AuditRepository:
+    """What the audit is told, and what it may ask of things that the caller cannot see."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def record(self, values: dict[str, Any]) -> None:
+        """Add a row; nobody who serves requests can change or remove it."""
+        await self._session.execute(_RECORD, values)
+
+    async def concerned(self, kind: str, object_id: int) -> int | None:
+        """Which patient a `patient` or an `appointment` concerns, seen or not; None if there is no such thing."""
+        found: int | None = await self._session.scalar(_CONCERNS, {"kind": kind, "object": object_id})
+        return found

@@ -1,8 +1,9 @@
-"""The way of every request: who, may he, has he asked before, do it, commit, answer.
+"""The way of every request: who, may he, has he asked before, do it, note it, commit, answer.
 
 The framework would read the body before it asks who is calling, and would answer before a transaction is committed.
 Here the order of refusals is 401, 403 by role, 400 of the form, then what the service finds; the answer goes out
-after the commit; and a transaction that PostgreSQL sent away to make room for another is run again.
+after the commit; and a transaction that PostgreSQL sent away to make room for another is run again. Whatever becomes
+of it, a request through an audited door leaves exactly one row in the audit.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import hashlib
 import random
 import re
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import Request, Response
@@ -19,21 +21,19 @@ from fastapi.routing import APIRoute
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import ClientDisconnect
 
+from health_services.access.identification import Key, credential_of, identify
 from health_services.access.permissions import Rule, Token, rule_of
-from health_services.access.service import Caller, caller_of
-from health_services.access.tokens import Tokens
+from health_services.access.recording import record, record_alone, trail_of
+from health_services.access.service import Caller
+from health_services.access.tokens import Bearer
+from health_services.access.trail import Trail
 from health_services.api.json_body import StrictRequest
 from health_services.database import idempotency
 from health_services.database.constraints import is_worth_retrying, translate
 from health_services.database.engine import Database
-from health_services.errors import (
-    AuthenticationException,
-    AuthorizationException,
-    ConflictException,
-    FieldError,
-    ValidationException,
-)
+from health_services.errors import ConflictException, FieldError, HealthServicesError, ValidationException
 
 ATTEMPTS = 4
 _IDEMPOTENCY_KEY = re.compile(r'"([ !#-~]{1,255})"|([ !#-~][ -~]{0,254})')
@@ -46,59 +46,77 @@ class GuardedRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         """Wrap the framework's handler."""
-        carry_out = super().get_route_handler()
         rule = rule_of(self.endpoint)
         parameters = get_flat_params(self.dependant)
         known = frozenset(field.alias for field in parameters if isinstance(field.field_info, Query))
+        door = _Door(super().get_route_handler(), rule, known)
 
         async def guarded(original: Request) -> Response:
             request = StrictRequest(original.scope, original.receive)
-            database: Database = request.app.state.database
+            trail = request.state.trail = trail_of(request, self.name)
             try:
-                request.state.caller = await _identify(request, rule, database)
-                _refuse_unknown_parameters(request, known)
-                if request.method == "GET":
-                    return await _read(request, carry_out, rule, database)
-                if not rule.takes_form:
-                    await request.require_json()
-                if rule.is_question:
-                    return await _read(request, carry_out, rule, database)
-                return await _write(request, carry_out, rule, database)
-            except (DBAPIError, PoolTimeoutError, OSError) as error:
-                refusal = translate(error)
-                if refusal is None:
-                    raise
-                raise refusal from error
+                return await _answer(request, door, trail)
+            except ClientDisconnect:
+                raise  # he hung up before he had asked
+            except Exception as error:
+                if rule.is_audited:
+                    await record_alone(request.app.state.database, trail, error)
+                raise
 
         return guarded
 
 
-async def _identify(request: Request, rule: Rule, database: Database) -> Caller | None:
-    """The caller whom the rule lets pass; he is looked up before, and apart from, the transaction."""
-    if rule.token is Token.IGNORED:
-        return None
-    token = _bearer_token(request) or (request.query_params.get("token") if rule.takes_token_in_query else None)
-    if token is None:
-        if rule.token is Token.WELCOME:
-            return None
-        raise AuthenticationException
-    tokens: Tokens = request.app.state.tokens
-    user_id = tokens.user_id(token)
-    async with database.reading() as session:
-        caller = await caller_of(session, user_id)
-    if caller.role not in rule.roles:
-        raise AuthorizationException
-    return caller
+@dataclass(frozen=True)
+class _Door:
+    """An endpoint: the framework's handler, its rule, and the query parameters that it knows."""
+
+    carry_out: Handler
+    rule: Rule
+    known: frozenset[str]
 
 
-def _bearer_token(request: Request) -> str | None:
-    headers = request.headers.getlist("authorization")
-    if not headers:
+async def _answer(request: StrictRequest, door: _Door, trail: Trail) -> Response:
+    """Answer, with what the database refuses in the caller's words."""
+    database: Database = request.app.state.database
+    try:
+        credential = credential_of(request, door.rule)
+        if request.method == "GET" and not door.rule.is_audited and credential is None:
+            return await _browse(request, door, database)
+        await _count(request, credential)
+        # Nobody holds a connection while a body comes in; what is wrong with it is said when it is its turn.
+        unread = await _body_error(request)
+        return await _transact(request, door, database, _Ask(credential, unread), trail)
+    except (DBAPIError, PoolTimeoutError, OSError) as error:
+        refusal = translate(error)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+async def _count(request: Request, credential: Bearer | Key | None) -> None:
+    """Raise RateLimitedException for whoever calls too often; no database is asked."""
+    if isinstance(credential, Key):
+        await request.app.state.limiter.hit("api_key", credential.prefix)
+    elif credential is not None:
+        await request.app.state.limiter.hit("caller", str(credential.user_id))
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """What came with a request: who it says is calling, and what is wrong with its body."""
+
+    credential: Bearer | Key | None
+    unread: HealthServicesError | None
+
+
+async def _body_error(request: StrictRequest) -> HealthServicesError | None:
+    if request.method == "GET":
         return None
-    scheme, _, token = headers[0].partition(" ")
-    if len(headers) > 1 or scheme.lower() != "bearer" or not token.strip():
-        raise AuthenticationException("The Authorization header must be: Bearer <token>.")
-    return token.strip()
+    try:
+        await request.body()
+    except HealthServicesError as error:
+        return error
+    return None
 
 
 def _refuse_unknown_parameters(request: Request, known: frozenset[str]) -> None:
@@ -109,11 +127,17 @@ def _refuse_unknown_parameters(request: Request, known: frozenset[str]) -> None:
         raise ValidationException("; ".join(f"{e.field}: {e.message}" for e in errors[:5]), errors=errors)
 
 
-async def _read(request: Request, carry_out: Handler, rule: Rule, database: Database) -> Response:
+async def _browse(request: Request, door: _Door, database: Database) -> Response:
+    """The public directory: each statement on its own, nobody asked, nothing noted."""
+    request.state.caller = None
+    _refuse_unknown_parameters(request, door.known)
     async with database.reading() as session:
         request.state.session = session
-        response = await carry_out(request)
-    if rule.cache is None or response.status_code != 200:
+        return _cacheable(request, door.rule, await door.carry_out(request))
+
+
+def _cacheable(request: Request, rule: Rule, response: Response) -> Response:
+    if rule.cache is None or request.method != "GET" or response.status_code != 200:
         return response
     seen = bytes(response.body) + response.headers.get("link", "").encode()
     etag = f'W/"{hashlib.blake2b(seen, digest_size=16).hexdigest()}"'
@@ -125,15 +149,15 @@ async def _read(request: Request, carry_out: Handler, rule: Rule, database: Data
     return response
 
 
-async def _write(request: Request, carry_out: Handler, rule: Rule, database: Database) -> Response:
-    attempt = await _idempotent_attempt(request) if rule.token is Token.REQUIRED else None
+async def _transact(request: StrictRequest, door: _Door, database: Database, ask: _Ask, trail: Trail) -> Response:
     for tried in range(1, ATTEMPTS + 1):
         if tried > 1:
+            trail.forget_objects()
             await asyncio.sleep(random.uniform(0.005, 0.02) * 2**tried)  # noqa: S311 - jitter, not a secret
         async with database.writing() as session:
             request.state.session = session
             try:
-                response = await _transact(request, carry_out, session, attempt)
+                response = await _once(request, door, session, ask, trail)
             except DBAPIError as error:
                 if not is_worth_retrying(error) or tried == ATTEMPTS:
                     raise
@@ -143,28 +167,42 @@ async def _write(request: Request, carry_out: Handler, rule: Rule, database: Dat
     raise ConflictException
 
 
-async def _transact(
-    request: Request, carry_out: Handler, session: AsyncSession, attempt: idempotency.Attempt | None
+async def _once(
+    request: StrictRequest, door: _Door, session: AsyncSession, ask: _Ask, trail: Trail
 ) -> Response | None:
     """Run the request and commit; None if another request with the same key came first and this one was undone."""
-    secret = request.app.state.tokens.secret
-    if attempt and (kept := await idempotency.find(session, attempt, secret)):
+    rule, secrets = door.rule, request.app.state.tokens.secrets
+    caller = await identify(session, ask.credential, rule, trail, request.app.state.settings)
+    request.state.caller = caller
+    _refuse_unknown_parameters(request, door.known)
+    attempt = None
+    if request.method != "GET":
+        if ask.unread is not None:
+            raise ask.unread
+        if not rule.takes_form:
+            await request.require_json()
+        attempt = await _idempotent_attempt(request, caller, rule)
+    if attempt and (kept := await idempotency.find(session, attempt, secrets)):
         headers = {"Idempotent-Replayed": "true"}
-        return Response(kept.body, kept.status, headers=headers, media_type="application/json")
-    response = await carry_out(request)
-    if attempt:
-        answer = idempotency.Answer(response.status_code, bytes(response.body))
-        if not await idempotency.keep(session, attempt, answer, secret):
-            await session.rollback()
-            return None
+        response = Response(kept.body, kept.status, headers=headers, media_type="application/json")
+    else:
+        response = _cacheable(request, rule, await door.carry_out(request))
+        if attempt:
+            answer = idempotency.Answer(response.status_code, bytes(response.body))
+            if not await idempotency.keep(session, attempt, answer, secrets[0]):
+                await session.rollback()
+                return None
+    if rule.is_audited:
+        await record(session, trail, response.status_code)
     await session.commit()
     return response
 
 
-async def _idempotent_attempt(request: Request) -> idempotency.Attempt | None:
+async def _idempotent_attempt(request: Request, caller: Caller | None, rule: Rule) -> idempotency.Attempt | None:
     key = request.headers.get("idempotency-key")
-    caller: Caller | None = request.state.caller
-    if key is None or caller is None or request.method != "POST":
+    if key is None or caller is None or request.method != "POST" or rule.token is not Token.REQUIRED:
+        return None
+    if rule.is_question:
         return None
     match = _IDEMPOTENCY_KEY.fullmatch(key)
     if match is None or len(request.headers.getlist("idempotency-key")) > 1:

@@ -10,7 +10,10 @@ from health_services.errors import ValidationException
 OPTIONS = {
     "allow_methods": ["GET", "POST", "PUT", "DELETE"],
     "allow_headers": ["Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "X-Request-ID"],
-    "expose_headers": ["ETag", "Idempotent-Replayed", "Link", "Retry-After", "X-Request-ID"],
+    "expose_headers": [
+        *("ETag", "Idempotent-Replayed", "Link", "X-Request-ID"),
+        *("RateLimit", "RateLimit-Policy", "Retry-After"),
+    ],
     "max_age": 600,
 }
 

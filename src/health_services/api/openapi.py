@@ -13,6 +13,7 @@ from health_services.errors import (
     HealthServicesError,
     IdempotencyKeyReusedException,
     PayloadTooLargeException,
+    RateLimitedException,
     RequestInProgressException,
     UnavailableException,
     UnsupportedMediaTypeException,
@@ -116,7 +117,7 @@ def _complete(operation: dict[str, Any], method: str, rule: Any) -> None:
     responses = operation["responses"]
     if "HTTPValidationError" in str(responses.get("422", "")):
         del responses["422"]
-    more: list[ErrorClass] = []
+    more: list[ErrorClass] = [RateLimitedException]
     if rule is not None and rule.token.value == "required":
         operation["security"] = [{"accessToken": []}]
         more += [AuthenticationException, AuthorizationException]

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from health_services.errors import (
     FieldError,
     HealthServicesError,
+    RateLimitedException,
     ResourceNotFoundException,
     UnavailableException,
     ValidationException,
@@ -50,6 +51,9 @@ def of_error(error: HealthServicesError) -> Response:
         response.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, UnavailableException):
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if isinstance(error, RateLimitedException):
+        response.headers["Retry-After"] = str(error.retry_after)
+        response.headers.update(error.standing.headers)
     return response
 
 

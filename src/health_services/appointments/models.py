@@ -7,6 +7,7 @@ from sqlalchemy import Enum, FetchedValue, ForeignKey, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from health_services.database.base import Record
+from health_services.database.sealing import Sealed
 from health_services.errors import ConflictException
 
 
@@ -57,8 +58,8 @@ class Appointment(Record):
     status: Mapped[AppointmentStatus] = mapped_column(
         status_type, default=AppointmentStatus.PENDING, server_default=text("'pending'")
     )
-    reason_for_visit: Mapped[str | None] = mapped_column(default=None)
-    notes: Mapped[str | None] = mapped_column(default=None)
+    reason_for_visit: Mapped[str | None] = mapped_column(Sealed, default=None)
+    notes: Mapped[str | None] = mapped_column(Sealed, default=None)
     cancelled_at: Mapped[datetime | None] = mapped_column(default=None)
     cancelled_reason: Mapped[str | None] = mapped_column(default=None)
     booked_by_user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), default=None)

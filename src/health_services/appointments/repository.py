@@ -3,16 +3,18 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select, text, true
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm.attributes import set_committed_value
 
 from health_services.appointment_slots.models import AppointmentSlot as Slot
 from health_services.appointments.models import Appointment, AppointmentStatus
 from health_services.clinics.models import Clinic
 from health_services.database.base import AnyRow
+from health_services.database.sealing import opened, sealed, vault_of
 from health_services.pagination import Page
-from health_services.patients.models import Patient
 
 _COLUMNS = (
     Appointment.id, Appointment.patient_id, Appointment.doctor_id, Appointment.clinic_id, Appointment.slot_id,
@@ -20,6 +22,10 @@ _COLUMNS = (
     Appointment.cancelled_at, Appointment.cancelled_reason, Appointment.is_active, Appointment.revision,
     Appointment.created_at, Appointment.updated_at,
 )  # fmt: skip
+
+_TABLE, _SEALED = "appointments", ("reason_for_visit", "notes")
+# A sealed text is bound to its row's id, which has to be known before.
+_NEXT_ID = text("SELECT nextval(pg_get_serial_sequence('appointments', 'id'))")
 
 # One statement decides and writes. What it read may be stale by the time it writes; then the triggers and
 # constraints behind the INSERT refuse, after they have waited for whoever was first.
@@ -30,13 +36,15 @@ _BOOK = text(
            FROM appointment_slots s
            JOIN doctors d ON d.id = s.doctor_id AND d.is_active
            JOIN clinics c ON c.id = s.clinic_id AND c.is_active
-           JOIN patients p ON p.id = :patient_id AND p.is_active
+           JOIN patient_account(:patient_id) p ON p.is_active
            WHERE s.id = :slot_id AND s.doctor_id = :doctor_id AND s.clinic_id = :clinic_id
              AND s.is_active AND s.booked_count < s.capacity AND s.slot_datetime > :now
        ), made AS (
-           INSERT INTO appointments (patient_id, doctor_id, clinic_id, slot_id, reason_for_visit, booked_by_user_id,
+           INSERT INTO appointments (id, patient_id, doctor_id, clinic_id, slot_id, reason_for_visit, booked_by_user_id,
                                      is_agreed)
-           SELECT :patient_id, doctor_id, clinic_id, id, :reason, :booked_by, :is_agreed FROM place
+           OVERRIDING SYSTEM VALUE
+           SELECT COALESCE(CAST(:id AS bigint), nextval(pg_get_serial_sequence('appointments', 'id'))), :patient_id,
+                  doctor_id, clinic_id, id, :reason, :booked_by, :is_agreed FROM place
            RETURNING id, patient_id, doctor_id, clinic_id, slot_id, status, reason_for_visit, notes, cancelled_at,
                      cancelled_reason, is_active, revision, created_at, updated_at
        )
@@ -49,16 +57,18 @@ _BOOK = text(
 _FACTS = text(
     """SELECT s.id AS slot_id, s.doctor_id, s.clinic_id, s.is_active AS slot_is_active, s.slot_datetime,
               s.booked_count >= s.capacity AS is_full, d.is_active AS doctor_is_active,
-              c.is_active AS clinic_is_active, p.id AS patient_id, p.is_active AS patient_is_active,
+              c.is_active AS clinic_is_active,
+              CASE WHEN p.user_id IS NOT NULL THEN CAST(:patient_id AS bigint) END AS patient_id,
+              p.is_active AS patient_is_active,
               COALESCE(y.booked_count >= y.max_patients, false) AS day_is_full,
-              EXISTS (SELECT FROM appointments a WHERE a.slot_id = s.id AND a.patient_id = p.id
+              EXISTS (SELECT FROM appointments a WHERE a.slot_id = s.id AND a.patient_id = :patient_id
                       AND a.status IN ('pending', 'confirmed')) AS is_duplicate
        FROM (SELECT 1) AS one
        LEFT JOIN appointment_slots s ON s.id = :slot_id
        LEFT JOIN doctors d ON d.id = s.doctor_id
        LEFT JOIN clinics c ON c.id = s.clinic_id
        LEFT JOIN doctor_days y ON y.doctor_id = s.doctor_id AND y.local_date = s.local_date
-       LEFT JOIN patients p ON p.id = :patient_id"""
+       LEFT JOIN patient_account(:patient_id) p ON true"""
 )
 
 
@@ -103,8 +113,12 @@ class AppointmentRepository:
 
     async def book(self, booking: Booking, now: datetime) -> AnyRow | None:
         """Take a place; None if something that `facts` can name stands against it."""
-        values = {**vars(booking), "now": now}
-        return (await self._session.execute(_BOOK, values)).one_or_none()
+        values = {**vars(booking), "now": now, "id": None}
+        if booking.reason is not None:
+            values["id"] = appointment_id = int(await self._session.scalar(_NEXT_ID))
+            reason = vault_of(self._session).seal(_TABLE, "reason_for_visit", appointment_id, booking.reason)
+            values["reason"] = reason
+        return self._opened((await self._session.execute(_BOOK, values)).all())
 
     async def facts(self, slot_id: int, patient_id: int) -> AnyRow:
         """What stands against a booking; `slot_id` and `patient_id` are null where there is no such thing."""
@@ -113,30 +127,47 @@ class AppointmentRepository:
     async def get(self, appointment_id: int) -> AnyRow | None:
         """One appointment, also one entered in error."""
         query = select(*_COLUMNS).join(Slot, Slot.id == Appointment.slot_id).where(Appointment.id == appointment_id)
-        return (await self._session.execute(query)).one_or_none()
+        return self._opened((await self._session.execute(query)).all())
 
     async def get_for_update(self, appointment_id: int) -> tuple[Appointment, AnyRow] | None:
         """One appointment, locked until the transaction ends.
 
         With `slot_datetime` and `duration_minutes` of its slot, the clinic's `time_zone`, and the patient's `contact`.
         """
+        account = func.patient_account(Appointment.patient_id).table_valued("user_id").lateral()
         query = (
             select(
                 Appointment,
                 Slot.slot_datetime,
                 Slot.duration_minutes,
                 Clinic.time_zone,
-                func.contact_of(Patient.user_id).label("contact"),
+                func.contact_of(account.c.user_id).label("contact"),
             )
             .join(Slot, Slot.id == Appointment.slot_id)
             .join(Clinic, Clinic.id == Appointment.clinic_id)
-            .join(Patient, Patient.id == Appointment.patient_id)
+            .join(account, true())
             .where(Appointment.id == appointment_id)
             .with_for_update(key_share=True, of=Appointment)
             .execution_options(populate_existing=True)
         )
         row = (await self._session.execute(query)).one_or_none()
-        return None if row is None else (row[0], row)
+        if row is None:
+            return None
+        appointment: Appointment = row[0]
+        for column in _SEALED:
+            stored = getattr(appointment, column)
+            if stored is not None:
+                clear = vault_of(self._session).open(_TABLE, column, appointment_id, stored)
+                set_committed_value(appointment, column, clear)
+        return appointment, row
+
+    async def change(self, appointment: Appointment, values: dict[str, Any]) -> None:
+        """Write these values of an appointment, which has them in the clear afterwards."""
+        for name, value in sealed(self._session, _TABLE, _SEALED, appointment.id, values).items():
+            setattr(appointment, name, value)
+        await self._session.flush()
+        for column in values.keys() & set(_SEALED):
+            set_committed_value(appointment, column, values[column])
 
     async def list(self, wanted: Filter, page: Page) -> Sequence[AnyRow]:
         """Appointments by id, without those entered in error; one more than the page holds."""
@@ -155,4 +186,9 @@ class AppointmentRepository:
             query = query.where(Slot.slot_datetime >= wanted.date_from)
         if wanted.date_to is not None:
             query = query.where(Slot.slot_datetime <= wanted.date_to)
-        return (await self._session.execute(query.order_by(Appointment.id).offset(page.skip).limit(page.probe))).all()
+        rows = await self._session.execute(query.order_by(Appointment.id).offset(page.skip).limit(page.probe))
+        return opened(self._session, _TABLE, _SEALED, rows.all())
+
+    def _opened(self, rows: Sequence[AnyRow]) -> AnyRow | None:
+        found = opened(self._session, _TABLE, _SEALED, rows)
+        return found[0] if found else None

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services.access.service import Caller
+from health_services.access.service import Caller, refusal
 from health_services.announcements import service as announcements
 from health_services.announcements.service import Happening
 from health_services.appointments.models import LIVE, Appointment, AppointmentStatus
@@ -47,6 +47,7 @@ async def book(session: AsyncSession, caller: Caller, request: AppointmentCreate
     Raises ResourceNotFoundException, AuthorizationException, ValidationException, SlotUnavailableException,
     DuplicateBookingException, ConflictException. The database decides; what is read here makes the message kinder.
     """
+    caller.trail.concerns(request.patient_id)
     appointments = AppointmentRepository(session)
     is_allowed = may_book(caller, request)
     if is_allowed:
@@ -116,12 +117,7 @@ async def cancel(
     session: AsyncSession, caller: Caller, appointment_id: int, request: AppointmentCancel, now: datetime
 ) -> AppointmentRead:
     """Cancel and give the place back: the patient concerned until the start, the doctor concerned, the clinic."""
-    found = await AppointmentRepository(session).get_for_update(appointment_id)
-    if found is None:
-        raise ResourceNotFoundException(NO_APPOINTMENT)
-    appointment, slot = found
-    if not _is_concerned(caller, appointment):
-        raise AuthorizationException
+    appointment, slot = await _held(session, caller, appointment_id)
     is_clinic = caller.is_doctor(appointment.doctor_id) or caller.runs(appointment.clinic_id)
     appointment.cancel(now, request.cancelled_reason)
     if slot.slot_datetime <= now and not is_clinic:
@@ -146,10 +142,7 @@ async def update(
     session: AsyncSession, caller: Caller, appointment_id: int, request: AppointmentUpdate
 ) -> AppointmentRead:
     """The doctor concerned writes notes; an administrator marks what was entered in error, once it is not live."""
-    found = await AppointmentRepository(session).get_for_update(appointment_id)
-    if found is None:
-        raise ResourceNotFoundException(NO_APPOINTMENT)
-    appointment, slot = found
+    appointment, slot = await _held(session, caller, appointment_id)
     changes = request.sent()
     if not (caller.is_doctor(appointment.doctor_id) or caller.is_admin):
         raise AuthorizationException
@@ -159,20 +152,26 @@ async def update(
         raise AuthorizationException("Only an administrator marks what was entered in error.")
     if changes.get("is_active") is False and appointment.status in LIVE:
         raise ConflictException("This appointment is live; cancel it first.")
-    for field, value in changes.items():
-        setattr(appointment, field, value)
-    await session.flush()
+    await AppointmentRepository(session).change(appointment, changes)
     return _shown_to(caller, _joined(appointment, slot))
 
 
 async def read(session: AsyncSession, caller: Caller, appointment_id: int) -> AppointmentRead:
     """One appointment; raises ResourceNotFoundException, AuthorizationException."""
     row = await AppointmentRepository(session).get(appointment_id)
-    if row is None:
-        raise ResourceNotFoundException(NO_APPOINTMENT)
-    if not _is_concerned(caller, row):
-        raise AuthorizationException
+    if row is None or not _is_concerned(caller, row):
+        raise await refusal(session, caller, "appointment", appointment_id, NO_APPOINTMENT)
+    caller.trail.concerns(row.patient_id)
     return _shown_to(caller, row)
+
+
+async def _held(session: AsyncSession, caller: Caller, appointment_id: int) -> tuple[Appointment, AnyRow]:
+    """An appointment that concerns the caller, locked, with its slot; raises as `read`."""
+    found = await AppointmentRepository(session).get_for_update(appointment_id)
+    if found is None or not _is_concerned(caller, found[0]):
+        raise await refusal(session, caller, "appointment", appointment_id, NO_APPOINTMENT)
+    caller.trail.concerns(found[0].patient_id)
+    return found
 
 
 async def list_notifications(
@@ -199,6 +198,7 @@ async def list_of_patient(session: AsyncSession, caller: Caller, patient_id: int
     """All for the patient and administrators; a doctor sees his own with the patient, staff those of their clinics."""
     if not await patient_exists(session, patient_id):
         raise ResourceNotFoundException(NO_PATIENT)
+    caller.trail.concerns(patient_id)
     wanted = Filter(patient_id=patient_id)
     if not (caller.is_admin or caller.is_patient(patient_id)):
         if caller.doctor_id is not None:
@@ -222,7 +222,9 @@ async def list_of_doctor(
 
 
 async def _listed(session: AsyncSession, caller: Caller, wanted: Filter, page: Page) -> list[AppointmentRead]:
-    return [_shown_to(caller, row) for row in await AppointmentRepository(session).list(wanted, page)]
+    rows = await AppointmentRepository(session).list(wanted, page)
+    caller.trail.concerns(*(row.patient_id for row in rows))
+    return [_shown_to(caller, row) for row in rows]
 
 
 def _is_concerned(caller: Caller, appointment: Appointment | AnyRow) -> bool:

@@ -1,12 +1,11 @@
 """Registering and signing in: what is sent and answered."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from health_services.api.fields import AnswerShape, Blank, Email, Line32, Line200, Line500, RequestShape, example
+from health_services.api.fields import Blank, Email, Line32, Line200, Line500, RequestShape, example
 from health_services.users.models import Role
-from health_services.users.schemas import UserRead
 
 NewPassword = Annotated[
     SecretStr,
@@ -46,10 +45,3 @@ class UserLogin(RequestShape):
     email: Email
     password: GivenPassword
 
-
-class SignedIn(AnswerShape):
-    """An access token, to be sent as `Authorization: Bearer …`, and whose it is."""
-
-    access_token: str
-    token_type: Literal["bearer"] = "bearer"  # noqa: S105
-    user: UserRead

@@ -6,15 +6,18 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from health_services.access.service import Caller, caller_of
-from health_services.access.tokens import Tokens
+from health_services.access.service import Caller, act_as
+from health_services.access.trail import Trail
 from health_services.auth.passwords import Passwords, why_refused
-from health_services.auth.schemas import SignedIn, UserLogin, UserRegister
+from health_services.auth.schemas import UserLogin, UserRegister
+from health_services.database.context import as_service
 from health_services.errors import AuthenticationException, AuthorizationException, ValidationException
 from health_services.patients.models import Patient
+from health_services.sessions import service as sessions
+from health_services.sessions.schemas import SignedIn
+from health_services.sessions.service import Device, Lifetimes
 from health_services.users.models import Role, User
 from health_services.users.repository import UserRepository
-from health_services.users.schemas import UserRead
 
 Sessions = async_sessionmaker[AsyncSession] | Callable[[], AsyncSession]
 _WRONG = "The e-mail address or the password is wrong."
@@ -25,11 +28,11 @@ class Gate:
     """What signing in needs besides the database."""
 
     passwords: Passwords
-    tokens: Tokens
+    lifetimes: Lifetimes
 
 
 async def register(
-    session: AsyncSession, gate: Gate, caller: Caller | None, request: UserRegister, now: datetime
+    session: AsyncSession, gate: Gate, caller: Caller | None, trail: Trail, request: UserRegister, now: datetime
 ) -> SignedIn:
     """Make an account and sign it in; a patient's comes with his patient record.
 
@@ -38,8 +41,11 @@ async def register(
     """
     if request.role in {Role.ADMIN, Role.STAFF} and not (caller and caller.is_admin):
         raise AuthorizationException("Only an administrator can make such an account.")
-    user = await create_account(session, gate.passwords, request)
-    return await _signed_in(session, gate.tokens, user.id, now)
+    async with as_service(session):  # nobody is known yet, and whoever makes another's account does not see it
+        user = await create_account(session, gate.passwords, request)
+    trail.regards(user.id)
+    account = await act_as(session, user.id, None, trail)
+    return await sessions.begin(session, gate.lifetimes, account, Device(), ["pwd"], now)
 
 
 async def create_account(session: AsyncSession, passwords: Passwords, request: UserRegister) -> User:
@@ -63,7 +69,9 @@ async def create_account(session: AsyncSession, passwords: Passwords, request: U
     return user
 
 
-async def login(session: AsyncSession, reading: Sessions, gate: Gate, request: UserLogin, now: datetime) -> SignedIn:
+async def login(
+    session: AsyncSession, reading: Sessions, gate: Gate, trail: Trail, request: UserLogin, now: datetime
+) -> SignedIn:
     """Sign in; raises the same AuthenticationException, after the same time, for every reason.
 
     No connection is held while the password is checked: `reading` gives one for the look-up, `session` writes after.
@@ -72,13 +80,11 @@ async def login(session: AsyncSession, reading: Sessions, gate: Gate, request: U
         account = await UserRepository(lookup).credentials(request.email)
     stored = account.password_hash if account is not None and account.is_active else None
     is_right, new_hash = await gate.passwords.check(request.password.get_secret_value(), stored)
+    if account is not None:
+        trail.regards(account.id)
     if not is_right or account is None:
         raise AuthenticationException(_WRONG)
+    await act_as(session, account.id, None, trail)
     await UserRepository(session).record_login(account.id, now, new_hash)
-    return await _signed_in(session, gate.tokens, account.id, now)
-
-
-async def _signed_in(session: AsyncSession, tokens: Tokens, user_id: int, now: datetime) -> SignedIn:
-    caller = await caller_of(session, user_id)
-    token = tokens.issue(user_id, caller.role, now)
-    return SignedIn(access_token=token, user=UserRead.model_validate(caller.account))
+    caller = await act_as(session, account.id, None, trail)
+    return await sessions.begin(session, gate.lifetimes, caller, Device(), ["pwd"], now)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
-from health_services.access.dependencies import CurrentCaller
+from health_services.access.dependencies import CurrentCaller, CurrentTrail
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
 from health_services.api.dependencies import DefaultLocale, Now, Session
@@ -80,10 +80,14 @@ async def delete_calendar_feed(session: Session, caller: CurrentCaller) -> None:
 )
 @requires("calendar:read")
 async def read_calendar(
-    session: Session, token: Annotated[str, Path(description="the token of a feed")], now: Now, locale: DefaultLocale
+    session: Session,
+    trail: CurrentTrail,
+    token: Annotated[str, Path(description="the token of a feed")],
+    now: Now,
+    locale: DefaultLocale,
 ) -> Any:
     """The owner's appointments from 90 days ago on, cancelled ones included; the address is the right to read it.
 
     A doctor's own appointments bear no names, for calendars are copied to other companies' servers.
     """
-    return calendar_answer(await service.feed(session, token, now, locale))
+    return calendar_answer(await service.feed(session, trail, token, now, locale))

@@ -7,27 +7,28 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from health_services.access.service import Caller
 from health_services.calendars.models import CalendarFeed
 from health_services.database.base import AnyRow
 
+_OWNER = text("SELECT feed_owner(:token_hash)")
 # Two branches, so that each finds its appointments by an index; UNION, for a doctor may be his own patient.
 _FEED = text(
-    """SELECT f.user_id AS feed_user_id, p.locale, r.preferred_language, own.*
-       FROM calendar_feeds f
-       JOIN users u ON u.id = f.user_id AND u.is_active
-       LEFT JOIN notification_preferences p ON p.user_id = f.user_id
-       LEFT JOIN patients r ON r.user_id = f.user_id
+    """SELECT p.locale, r.preferred_language, own.*
+       FROM users u
+       LEFT JOIN notification_preferences p ON p.user_id = u.id
+       LEFT JOIN patients r ON r.user_id = u.id
        LEFT JOIN LATERAL (
            SELECT * FROM (
                SELECT * FROM appointment_details
-               WHERE patient_user_id = f.user_id AND is_active AND starts_at >= :since
+               WHERE patient_id = CAST(:patient_id AS bigint) AND is_active AND starts_at >= :since
                UNION
                SELECT * FROM appointment_details
-               WHERE doctor_user_id = f.user_id AND u.role = 'doctor' AND is_active AND starts_at >= :since
+               WHERE doctor_id = CAST(:doctor_id AS bigint) AND is_active AND starts_at >= :since
            ) AS either
            ORDER BY starts_at < :now, abs(extract(epoch FROM starts_at - :now)), appointment_id LIMIT :most
        ) AS own ON true
-       WHERE f.token_hash = :token_hash
+       WHERE u.id = :user_id
        ORDER BY own.starts_at, own.appointment_id"""
 )
 _ONE = text(
@@ -62,15 +63,21 @@ class CalendarRepository:
         """End the person's feed, if he has one."""
         await self._session.execute(delete(CalendarFeed).where(CalendarFeed.user_id == user_id))
 
-    async def feed(self, token_hash: bytes, since: datetime, now: datetime, most: int) -> Sequence[AnyRow]:
-        """The appointments of the feed's owner from `since` on, by start; `feed_user_id` is the owner.
+    async def owner(self, token_hash: bytes) -> int | None:
+        """Whose feed has this token, whoever asks; None for one that opens nothing."""
+        found: int | None = await self._session.scalar(_OWNER, {"token_hash": token_hash})
+        return found
+
+    async def feed(self, owner: Caller, since: datetime, now: datetime, most: int) -> Sequence[AnyRow]:
+        """The owner's appointments, as patient and as doctor, from `since` on, by start.
 
         If there are more than `most`, those next to come, and then those last past.
 
         `locale` and `preferred_language` tell which language he reads.
-        No row: there is no such feed, or its owner is not active. One row without an `appointment_id`: he has none.
+        One row without an `appointment_id`: he has none.
         """
-        values = {"token_hash": token_hash, "since": since, "now": now, "most": most}
+        whose = {"user_id": owner.id, "patient_id": owner.patient_id, "doctor_id": owner.doctor_id}
+        values = whose | {"since": since, "now": now, "most": most}
         return (await self._session.execute(_FEED, values)).all()
 
     async def one(self, appointment_id: int, reader: int) -> AnyRow | None:

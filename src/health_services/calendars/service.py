@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services.access.service import Caller
+from health_services.access.service import Caller, act_as
+from health_services.access.trail import Trail
 from health_services.calendars import ics
 from health_services.calendars.repository import CalendarRepository
 from health_services.calendars.schemas import CalendarFeedRead
 from health_services.database.base import AnyRow
-from health_services.errors import ResourceNotFoundException
+from health_services.errors import AuthenticationException, ResourceNotFoundException
 from health_services.languages.locales import locale_for
 from health_services.languages.speaking import Speaker
 
@@ -42,18 +43,26 @@ async def close_feed(session: AsyncSession, caller: Caller) -> None:
     await CalendarRepository(session).remove(caller.id)
 
 
-async def feed(session: AsyncSession, token: str, now: datetime, default_locale: str) -> bytes:
+async def feed(session: AsyncSession, trail: Trail, token: str, now: datetime, default_locale: str) -> bytes:
     """The feed of this token: its owner's appointments as patient and, with the role doctor, as doctor.
 
     In his language, else in that of `default_locale`.
     Raises the same ResourceNotFoundException for every token that opens nothing.
     """
-    rows = await CalendarRepository(session).feed(_hash(token), now - PAST, now, MOST)
-    if not rows:
+    feeds = CalendarRepository(session)
+    owner_id = await feeds.owner(_hash(token))
+    if owner_id is None:
         raise ResourceNotFoundException
+    try:
+        owner = await act_as(session, owner_id, None, trail)
+    except AuthenticationException:  # not active
+        raise ResourceNotFoundException from None
+    trail.via = "calendar feed"
+    rows = await feeds.feed(owner, now - PAST, now, MOST)
+    trail.concerns(*{row.patient_id for row in rows if row.appointment_id is not None})
     say = _speaker(rows[0], default_locale)
     entries = [
-        ics.entry_of(row, say, is_own=row.patient_user_id == row.feed_user_id)
+        ics.entry_of(row, say, is_own=row.patient_id == owner.patient_id)
         for row in rows
         if row.appointment_id is not None
     ]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO
 
 from health_services.database.connection import libpq_environment
-from health_services.database.places import sync
 from health_services.database.processes import call
 from health_services.errors import OperatorError
+from health_services.kept_files import sync
 
 MAGIC = b"PGDMP"
 # Whatever holds data and came neither with PostgreSQL nor with an extension.

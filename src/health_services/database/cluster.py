@@ -14,6 +14,7 @@ from health_services.database.account import Account, server_account
 from health_services.database.places import Home, Passwords
 from health_services.database.processes import call
 from health_services.errors import OperatorError
+from health_services.kept_files import sync
 
 # Marks the servers that our keeper started, so that nobody else's is ever stopped.
 OUR_NAME = "health-services"
@@ -50,7 +51,7 @@ local all all scram-sha-256
 # One statement a line: that is how a single-user server reads.
 ROLES = """\
 ALTER ROLE postgres PASSWORD '{admin}'
-CREATE ROLE health_owner LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD '{owner}'
+CREATE ROLE health_owner LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS PASSWORD '{owner}'
 CREATE ROLE health_app LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION PASSWORD '{app}'
 CREATE DATABASE health OWNER health_owner
 REVOKE ALL ON DATABASE health FROM PUBLIC
@@ -194,7 +195,7 @@ def _create(home: Home, pgdata: Path, bin_dir: Path, major: int, account: Accoun
         _checked([bin_dir / "initdb", "--sync-only", "-D", staging], account)
         passwords.write(home.passwords)
         staging.rename(pgdata)
-        places.sync(pgdata.parent)
+        sync(pgdata.parent)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

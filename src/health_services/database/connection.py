@@ -25,7 +25,7 @@ def libpq_environment(url: str) -> dict[str, str]:
     parts = urlsplit(f"postgresql://{rest}")
     login, _, hosts = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
-    pairs = [_host_and_port(host) for host in hosts.split(",")] if hosts else []
+    pairs = [host_and_port(host) for host in hosts.split(",")] if hosts else []
     given = {
         "host": ",".join(host for host, _ in pairs),
         "port": ",".join(port for _, port in pairs) if any(port for _, port in pairs) else "",
@@ -42,7 +42,8 @@ def libpq_environment(url: str) -> dict[str, str]:
     return environment | known | {"LC_ALL": "C", "PGAPPNAME": "health-services backup"}
 
 
-def _host_and_port(text: str) -> tuple[str, str]:
+def host_and_port(text: str) -> tuple[str, str]:
+    """The host and the port of one of the URL's servers; the port may be empty, and the host too."""
     if text.startswith("["):
         host, _, port = text[1:].partition("]")
         return host, port.removeprefix(":")

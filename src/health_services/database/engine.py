@@ -7,6 +7,8 @@ from typing import Any
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from health_services.database.sealing import Vault
+
 APPLICATION_ROLE = "health_app"
 
 
@@ -19,12 +21,16 @@ def make_engine(
     url: str,
     *,
     role: str | None = None,
+    is_service: bool = False,
     statement_timeout_ms: int = 10_000,
     lock_timeout_ms: int = 0,
     connect_seconds: float = 5,
     **options: Any,
 ) -> AsyncEngine:
-    """An engine whose connections work in UTC, are bounded in time, and act as `role` from their first statement."""
+    """An engine whose connections work in UTC, are bounded in time, and act as `role` from their first statement.
+
+    `is_service`: row-level security lets them see everybody's rows; for the worker and commands, never for requests.
+    """
     settings = {
         "application_name": "health-services",
         "TimeZone": "UTC",
@@ -35,7 +41,8 @@ def make_engine(
         "statement_timeout": str(statement_timeout_ms),
         "lock_timeout": str(lock_timeout_ms),
         "idle_in_transaction_session_timeout": "60000" if statement_timeout_ms else "0",
-    } | ({"role": role} if role else {})
+    }
+    settings |= ({"role": role} if role else {}) | ({"app.role": "service"} if is_service else {})
     dsn = driver_url(url)
 
     async def connect() -> Any:
@@ -62,12 +69,25 @@ class Database:
 
     @classmethod
     def connect(
-        cls, url: str, *, role: str | None, pool_size: int, pool_timeout: float, timeouts: Mapping[str, int]
+        cls,
+        url: str,
+        *,
+        role: str | None,
+        pool_size: int,
+        pool_timeout: float,
+        timeouts: Mapping[str, int],
+        vault: Vault | None = None,
+        is_service: bool = False,
     ) -> "Database":
-        """Prepare a pool of at most `pool_size` connections; nothing is opened yet. `pool_timeout` is in seconds."""
+        """Prepare a pool of at most `pool_size` connections; nothing is opened yet. `pool_timeout` is in seconds.
+
+        Who reads or writes a sealed column needs the vault. A request's transaction sees nothing personal until it is
+        said whom it acts for; with `is_service`, connections see everybody's rows.
+        """
         engine = make_engine(
             url,
             role=role,
+            is_service=is_service,
             connect_seconds=pool_timeout,
             pool_size=pool_size,
             max_overflow=0,
@@ -77,8 +97,8 @@ class Database:
         alone = engine.execution_options(isolation_level="AUTOCOMMIT")
         return cls(
             engine=engine,
-            writing=async_sessionmaker(engine, expire_on_commit=False),
-            reading=async_sessionmaker(alone, expire_on_commit=False),
+            writing=async_sessionmaker(engine, expire_on_commit=False, info={"vault": vault}),
+            reading=async_sessionmaker(alone, expire_on_commit=False, info={"vault": vault}),
         )
 
     async def close(self) -> None:

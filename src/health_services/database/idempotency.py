@@ -4,9 +4,11 @@ Neither the key nor the answer stands in the table in the clear: the key is hash
 a key made of the server's secret and the caller's, so that a dump of the database shows no personal data.
 """
 
+import contextlib
 import hashlib
 import hmac
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -81,11 +83,11 @@ def _cipher(attempt: Attempt, secret: bytes) -> AESGCM:
     return AESGCM(hmac.digest(secret, b"idempotency\0%d\0" % attempt.user_id + attempt.key.encode(), "sha256"))
 
 
-async def find(session: AsyncSession, attempt: Attempt, secret: bytes) -> Answer | None:
-    """The answer that this request had before; None for the first one.
+async def find(session: AsyncSession, attempt: Attempt, secrets: Sequence[bytes]) -> Answer | None:
+    """The answer that this request had before, kept with one of these secrets; None for the first one.
 
-    Raises RequestInProgressException, IdempotencyKeyReusedException, and ConflictException where the server's secret
-    has changed since: the effect is there, its answer cannot be shown.
+    Raises RequestInProgressException, IdempotencyKeyReusedException, and ConflictException where it was kept with
+    another secret: the effect is there, its answer cannot be shown.
     """
     is_alone = await session.scalar(_TAKE, {"lock": attempt.lock})
     values = {"user_id": attempt.user_id, "key_hash": attempt.key_hash, "lifetime": LIFETIME}
@@ -96,11 +98,11 @@ async def find(session: AsyncSession, attempt: Attempt, secret: bytes) -> Answer
         return None
     if not hmac.compare_digest(row.request_hash, attempt.request_hash):
         raise IdempotencyKeyReusedException
-    try:
-        body = _cipher(attempt, secret).decrypt(row.answer[:12], row.answer[12:], attempt.key_hash)
-    except InvalidTag:
-        raise ConflictException("This request was carried out before; its answer is not kept any more.") from None
-    return Answer(row.status, body)
+    for secret in secrets:
+        with contextlib.suppress(InvalidTag):
+            body = _cipher(attempt, secret).decrypt(row.answer[:12], row.answer[12:], attempt.key_hash)
+            return Answer(row.status, body)
+    raise ConflictException("This request was carried out before; its answer is not kept any more.")
 
 
 async def keep(session: AsyncSession, attempt: Attempt, answer: Answer, secret: bytes) -> bool:

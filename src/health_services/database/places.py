@@ -6,13 +6,13 @@ import os
 import pwd
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from health_services.errors import OperatorError
+from health_services.kept_files import write_private
 
 # Overridden by nobody but tests: where root keeps what the server's own user must reach.
 SYSTEM_ROOT = Path("/var/lib/health-services")
@@ -107,30 +107,6 @@ def name_of(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"number {uid}"
-
-
-def sync(path: Path) -> None:
-    """Lets a file or directory survive a loss of power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replaces `path` with `text` whole or not at all, readable by its owner alone."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(temporary).unlink()
-        raise
 
 
 @dataclass(frozen=True)

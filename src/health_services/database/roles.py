@@ -20,9 +20,10 @@ async def _connect(url: str) -> asyncpg.Connection:
         ) from None
 
 
-async def prepare(owner_url: str, application_url: str) -> None:
+async def prepare(owner_url: str, application_url: str, superuser_url: str | None = None) -> None:
     """Make sure of the server's version, of btree_gist, and of the role that the application's login acts as.
 
+    And that the owner is not held up by row-level security, which `superuser_url` (of the embedded server) can mend.
     Raises OperatorError with a sentence that says what to do.
     """
     application = await _connect(application_url)
@@ -38,6 +39,7 @@ async def prepare(owner_url: str, application_url: str) -> None:
         await _ensure_extension(owner)
         await _ensure_role(owner)
         await _ensure_member(owner, login)
+        await _ensure_bypass(owner, superuser_url)
     finally:
         await owner.close()
 
@@ -99,6 +101,24 @@ async def _ensure_member(owner: asyncpg.Connection, login: str) -> None:
             f"The database user {name} may not act as {APPLICATION_ROLE}. Let an administrator of the server run: "
             f"GRANT {APPLICATION_ROLE} TO {name};"
         ) from None
+
+
+async def _ensure_bypass(owner: asyncpg.Connection, superuser_url: str | None) -> None:
+    """Migrations and dumps must see every row, and the functions that answer for others too."""
+    if await owner.fetchval("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"):
+        return
+    name = await owner.fetchval("SELECT quote_ident(current_user)")
+    superuser = await _connect(superuser_url) if superuser_url else owner
+    try:
+        await superuser.execute(f"ALTER ROLE {name} BYPASSRLS")
+    except asyncpg.InsufficientPrivilegeError:
+        raise OperatorError(
+            f"The database user {name}, who owns the schema, must be able to see every row. Let an administrator of "
+            f"the server run: ALTER ROLE {name} BYPASSRLS;"
+        ) from None
+    finally:
+        if superuser is not owner:
+            await superuser.close()
 
 
 async def role_to_take(application_url: str) -> str | None:

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ARRAY, Table, bindparam, column, func, insert, select
+from sqlalchemy import Table, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.appointment_slots.models import AppointmentSlot
 from health_services.appointments.models import Appointment
 from health_services.clinics.models import Clinic, ClinicStaff
 from health_services.database.base import Base
+from health_services.database.sealing import Sealed, sealed
 from health_services.demo.geography import SITES
 from health_services.demo.people import STAFF_PER_CLINIC
 from health_services.demo.plan import Region
@@ -18,6 +20,12 @@ from health_services.patients.models import Patient
 from health_services.users.models import User
 
 AT_ONCE = 4000
+
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+_NEXT_IDS = text(
+    """SELECT nextval(pg_get_serial_sequence(CAST(:table AS text), 'id'))
+       FROM generate_series(1, CAST(:count AS integer))"""
+)
 
 Progress = Callable[[str, int, int], None]
 
@@ -37,24 +45,36 @@ class Writer:
         for begin in range(0, len(rows), AT_ONCE):
             self._progress(what, self._written, self._total)
             chunk = rows[begin : begin + AT_ONCE]
-            ids += await self._insert(table, {name: [row[name] for row in chunk] for name in chunk[0]})
+            ids += await self._insert(table, chunk)
             self._written += len(chunk)
         self._progress(what, self._written, self._total)
         return ids
 
-    async def _insert(self, table: Table, values: Mapping[str, list[Any]]) -> list[int]:
-        columns = [table.c[name] for name in values]
-        arrays = [bindparam(f"{c.name}s", values[c.name], ARRAY(c.type)) for c in columns]
-        source = (
-            func.unnest(*arrays)
-            .table_valued(*(column(c.name, c.type) for c in columns), with_ordinality="place", name="given")
-            .render_derived()
+    async def _insert(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> list[int]:
+        columns = [name for name in rows[0] if isinstance(table.c[name].type, Sealed)]
+        if not columns:
+            return await self._write(table, rows, "")
+        # A sealed text is bound to its row's id, which has to be known before.
+        drawn = {"table": table.name, "count": len(rows)}
+        ids = sorted((await self._session.execute(_NEXT_IDS, drawn)).scalars())
+        numbered = [
+            {"id": row_id, **sealed(self._session, table.name, columns, row_id, row)}
+            for row_id, row in zip(ids, rows, strict=True)
+        ]
+        return await self._write(table, numbered, "OVERRIDING SYSTEM VALUE")
+
+    async def _write(self, table: Table, rows: Sequence[Mapping[str, Any]], overriding: str) -> list[int]:
+        names = ", ".join(rows[0])
+        arrays = ", ".join(f"CAST(:{name} AS {table.c[name].type.compile(_DIALECT)}[])" for name in rows[0])
+        # The names are those of our own models.
+        statement = text(
+            f"INSERT INTO {table.name} ({names}) {overriding} SELECT {names} "  # noqa: S608
+            f"FROM unnest({arrays}) WITH ORDINALITY AS given ({names}, place) ORDER BY place "
+            f"RETURNING {next(iter(table.primary_key)).name}"
         )
-        given = select(*(source.c[name] for name in values)).order_by(source.c.place)
-        key = next(iter(table.primary_key))
-        statement = insert(table).from_select(list(values), given, include_defaults=False).returning(key)
+        values = {name: [row[name] for row in rows] for name in rows[0]}
         # Ids are drawn in the order of the SELECT, but RETURNING promises none.
-        return sorted((await self._session.execute(statement)).scalars())
+        return sorted((await self._session.execute(statement, values)).scalars())
 
 
 async def write(session: AsyncSession, region: Region, hashes: Mapping[str, str], progress: Progress) -> None:

@@ -2,14 +2,17 @@
 
 from datetime import date
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, text
+from sqlalchemy import CheckConstraint, FetchedValue, ForeignKey, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from health_services.database.base import Base, Record
 
 
 class Doctor(Record):
-    """A practitioner at one clinic, with a limit of patients for each of his days."""
+    """A practitioner at one clinic, with a limit of patients for each of his days.
+
+    `name` is his account's, kept by triggers: the directory is public, accounts are not.
+    """
 
     __tablename__ = "doctors"
     __table_args__ = (
@@ -24,6 +27,7 @@ class Doctor(Record):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     clinic_id: Mapped[int] = mapped_column(ForeignKey("clinics.id"))
     specialty: Mapped[str]
+    name: Mapped[str] = mapped_column(server_default=FetchedValue(), server_onupdate=FetchedValue(), init=False)
     license_number: Mapped[str]
     qualifications: Mapped[str | None] = mapped_column(default=None)
     experience_years: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))

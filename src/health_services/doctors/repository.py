@@ -8,10 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from health_services.database.base import AnyRow
 from health_services.doctors.models import Doctor
 from health_services.pagination import Page
-from health_services.users.models import User
 
 _COLUMNS = (
-    Doctor.id, Doctor.user_id, Doctor.clinic_id, User.name, Doctor.specialty, Doctor.license_number,
+    Doctor.id, Doctor.user_id, Doctor.clinic_id, Doctor.name, Doctor.specialty, Doctor.license_number,
     Doctor.qualifications, Doctor.experience_years, Doctor.max_patients_per_day, Doctor.is_active,
     Doctor.created_at, Doctor.updated_at,
 )  # fmt: skip
@@ -31,7 +30,7 @@ class DoctorRepository:
 
     async def get(self, doctor_id: int) -> AnyRow | None:
         """One doctor, active or not."""
-        query = select(*_COLUMNS).join(User, User.id == Doctor.user_id).where(Doctor.id == doctor_id)
+        query = select(*_COLUMNS).where(Doctor.id == doctor_id)
         return (await self._session.execute(query)).one_or_none()
 
     async def get_for_update(self, doctor_id: int) -> Doctor | None:
@@ -40,7 +39,7 @@ class DoctorRepository:
 
     async def active(self, specialty: str | None, clinic_id: int | None, page: Page) -> Sequence[AnyRow]:
         """Active doctors by id, one more than the page holds."""
-        query = select(*_COLUMNS).join(User, User.id == Doctor.user_id).where(Doctor.is_active)
+        query = select(*_COLUMNS).where(Doctor.is_active)
         if specialty is not None:
             query = query.where(func.lower(Doctor.specialty) == func.lower(specialty))
         if clinic_id is not None:

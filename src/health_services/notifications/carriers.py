@@ -110,7 +110,7 @@ class MailCarrier:
 
     def _message_id(self, notification_id: int) -> str:
         """The same at every attempt, so that a mail that was sent twice can be seen to be one."""
-        key = hashlib.sha256(self.voice.links.secret).digest()
+        key = hashlib.sha256(self.voice.links.secrets[0]).digest()
         mark = hashlib.blake2b(b"%d" % notification_id, key=key, digest_size=12).hexdigest()
         return f"{notification_id}.{mark}@{self.sender.rpartition('@')[2].rstrip('>')}"
 

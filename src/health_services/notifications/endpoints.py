@@ -13,7 +13,6 @@ from health_services.api.openapi import errors
 from health_services.errors import ConflictException, ResourceNotFoundException
 from health_services.notifications import service
 from health_services.notifications.models import Channel, Kind, State
-from health_services.notifications.repository import NotificationRepository
 from health_services.notifications.schemas import NotificationRead, UnreachableRead
 
 router = APIRouter(prefix="/notifications", tags=["Notifications"], route_class=GuardedRoute)
@@ -23,13 +22,14 @@ router = APIRouter(prefix="/notifications", tags=["Notifications"], route_class=
 @requires("notifications:read")
 async def list_notifications(
     session: Session,
+    caller: CurrentCaller,
     listing: Paging,
     state: Annotated[State | None, Query()] = None,
     kind: Annotated[Kind | None, Query()] = None,
     channel: Annotated[Channel | None, Query()] = None,
 ) -> Any:
     """Every message to everybody, by id; administrators. What failed is held here until somebody looks at it."""
-    return listing.answer(await NotificationRepository(session).list(state, kind, channel, listing.page))
+    return listing.answer(await service.list_all(session, caller, (state, kind, channel), listing.page))
 
 
 @router.get("/unreachable", summary="List people to call", response_model=list[UnreachableRead], responses=errors())
@@ -49,6 +49,6 @@ async def list_unreachable(session: Session, caller: CurrentCaller, listing: Pag
     responses=errors(ResourceNotFoundException, ConflictException),
 )
 @requires("notifications:write")
-async def retry_notification(session: Session, notification_id: IdInUrl, now: Now) -> Any:
+async def retry_notification(session: Session, caller: CurrentCaller, notification_id: IdInUrl, now: Now) -> Any:
     """Send a message that has failed once more, as soon as the worker comes to it; administrators."""
-    return await service.retry(session, notification_id, now)
+    return await service.retry(session, caller, notification_id, now)

@@ -14,6 +14,8 @@ from health_services.notifications.repository import Ended, NotificationReposito
 from health_services.pagination import Page
 
 NONE = Ended()
+# A message's state, kind and channel, each of which may be any.
+Wanted = tuple[str | None, str | None, str | None]
 
 
 async def replan(session: AsyncSession, user_id: int, now: datetime, instead_of: Ended = NONE) -> None:
@@ -36,7 +38,14 @@ async def replan(session: AsyncSession, user_id: int, now: datetime, instead_of:
     )
 
 
-async def retry(session: AsyncSession, notification_id: int, now: datetime) -> AnyRow:
+async def list_all(session: AsyncSession, caller: Caller, wanted: Wanted, page: Page) -> Sequence[AnyRow]:
+    """Every message of these kinds to everybody; for administrators."""
+    found = await NotificationRepository(session).list(*wanted, page)
+    caller.trail.regards(*(row.user_id for row in found))
+    return found
+
+
+async def retry(session: AsyncSession, caller: Caller, notification_id: int, now: datetime) -> AnyRow:
     """Let a message that was given up, or that waits for its next attempt, be tried again; answers it as it is then.
 
     Raises ResourceNotFoundException; ConflictException for one that has not failed, that comes too late, or that
@@ -46,6 +55,7 @@ async def retry(session: AsyncSession, notification_id: int, now: datetime) -> A
     found = await notifications.get(notification_id, lock=True)
     if found is None:
         raise ResourceNotFoundException("There is no such message.")
+    caller.trail.regards(found.user_id)
     if found.state != State.FAILED and not (found.state == State.QUEUED and found.attempts > 0):
         raise ConflictException(f"This message is {found.state}; only one that has failed can be tried again.")
     if found.expires_at is not None and found.expires_at <= now:
@@ -62,4 +72,7 @@ async def retry(session: AsyncSession, notification_id: int, now: datetime) -> A
 async def list_unreachable(session: AsyncSession, caller: Caller, now: datetime, page: Page) -> Sequence[AnyRow]:
     """Whom no channel reached and a call still could: everybody for administrators, their clinics' for staff."""
     clinics = None if caller.is_admin else sorted(caller.clinic_ids)
-    return await NotificationRepository(session).unreachable(clinics, now, page)
+    found = await NotificationRepository(session).unreachable(clinics, now, page)
+    caller.trail.regards(*(row.user_id for row in found))
+    caller.trail.concerns(*(row.patient_id for row in found if row.patient_id is not None))
+    return found

@@ -13,9 +13,12 @@ _SIGNATURE_BYTES = 20
 
 @dataclass(frozen=True)
 class UnsubscribeLinks:
-    """Makes and reads them; `base_url` is the service's public address, without a slash at its end."""
+    """Makes and reads them; `base_url` is the service's public address, without a slash at its end.
 
-    secret: bytes
+    The first secret signs; links that the others signed are read too.
+    """
+
+    secrets: tuple[bytes, ...]
     base_url: str
 
     def url(self, user_id: int, kind: Kind) -> str | None:
@@ -23,7 +26,7 @@ class UnsubscribeLinks:
         if kind in SECURITY_KINDS:
             return None
         claim = f"{user_id}.{kind}".encode()
-        token = base64.urlsafe_b64encode(self._signature(claim) + claim).decode().rstrip("=")
+        token = base64.urlsafe_b64encode(_signature(self.secrets[0], claim) + claim).decode().rstrip("=")
         return f"{self.base_url}/api/v1/unsubscribe/{token}"
 
     def read(self, token: str) -> tuple[int, Kind] | None:
@@ -33,11 +36,12 @@ class UnsubscribeLinks:
         except (binascii.Error, ValueError):
             return None
         signature, claim = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
-        if not hmac.compare_digest(signature, self._signature(claim)):
+        if not any(hmac.compare_digest(signature, _signature(secret, claim)) for secret in self.secrets):
             return None
         user_id, _, kind = claim.decode().partition(".")
         return int(user_id), Kind(kind)
 
-    def _signature(self, claim: bytes) -> bytes:
-        key = hmac.digest(self.secret, b"health-services unsubscribe", hashlib.sha256)
-        return hmac.digest(key, claim, hashlib.sha256)[:_SIGNATURE_BYTES]
+
+def _signature(secret: bytes, claim: bytes) -> bytes:
+    key = hmac.digest(secret, b"health-services unsubscribe", hashlib.sha256)
+    return hmac.digest(key, claim, hashlib.sha256)[:_SIGNATURE_BYTES]

@@ -1,11 +1,7 @@
 """Web Push: messages to browsers (RFC 8030), encrypted for them (RFC 8291) and signed by us (RFC 8292)."""
 
 import base64
-import contextlib
 import hashlib
-import os
-import stat
-import tempfile
 import time
 from dataclasses import dataclass
 from email.utils import parseaddr
@@ -21,6 +17,7 @@ from py_vapid import Vapid02, VapidException
 from pywebpush import WebPusher, WebPushException
 
 from health_services.errors import OperatorError
+from health_services.kept_files import kept
 from health_services.outgoing.errors import NotNow, Undeliverable
 from health_services.outgoing.http import outgoing_session, post
 from health_services.settings import Settings
@@ -181,15 +178,7 @@ def kept_key(data_dir: Path) -> str:
     """
     path = data_dir / KEY_FILE
     try:
-        if not path.exists():
-            _make_key(path)
-        found = path.lstat()
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            raise OperatorError(
-                f"{path} must be a file of the user who runs the service, which nobody else can read (mode 0600). "
-                "If you do not know who put it there, remove it; browsers must then subscribe again."
-            )
-        key = path.read_text()
+        key = kept(path, _new_key, if_removed="browsers must then subscribe again")
         private_key(key)
     except OSError as error:
         raise OperatorError(
@@ -204,17 +193,6 @@ def kept_key(data_dir: Path) -> str:
         return key
 
 
-def _make_key(path: Path) -> None:
-    """Put a fresh key there, unless another process is faster."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _new_key() -> str:
     number = ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    fresh = Path(name)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(_base64url(number.to_bytes(_KEY_BYTES, "big")))
-        file.flush()
-        os.fsync(file.fileno())
-    # a link fails where another process was faster, and never shows half a file
-    with contextlib.suppress(FileExistsError):
-        os.link(fresh, path)
-    fresh.unlink()
+    return _base64url(number.to_bytes(_KEY_BYTES, "big"))

@@ -7,6 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from health_services.database.base import Record
+from health_services.database.sealing import Sealed
 
 
 class BloodGroup(StrEnum):
@@ -48,8 +49,8 @@ class Patient(Record):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     date_of_birth: Mapped[date | None] = mapped_column(default=None)
     blood_group: Mapped[str | None] = mapped_column(default=None)
-    allergies: Mapped[str | None] = mapped_column(default=None)
-    emergency_contact: Mapped[str | None] = mapped_column(default=None)
+    allergies: Mapped[str | None] = mapped_column(Sealed, default=None)
+    emergency_contact: Mapped[str | None] = mapped_column(Sealed, default=None)
     sex: Mapped[str | None] = mapped_column(default=None)
     preferred_language: Mapped[str | None] = mapped_column(default=None)
     is_active: Mapped[bool] = mapped_column(default=True, server_default=text("true"))

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, bindparam, func, literal, literal_column, or_, select, update
+from sqlalchemy import ARRAY, BigInteger, bindparam, func, literal, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.database.base import AnyRow
+from health_services.database.sealing import opened, sealed
 from health_services.pagination import Page
 from health_services.patients.models import Patient
 from health_services.users.models import User
@@ -19,8 +20,24 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-# as a literal, so that the index on the same expression serves
-_SIMPLE: Any = literal_column("'simple'::regconfig")
+# The database answers for patients whom the caller does not see; the service has checked that he may search.
+_FIND = text(
+    "SELECT * FROM find_patients(:query, :words, CAST(:clinics AS bigint[]), CAST(:skip AS bigint), "
+    "CAST(:probe AS bigint))"
+)
+# A sealed text is bound to its row's id, which has to be known before.
+_NEXT_ID = text("SELECT nextval(pg_get_serial_sequence('patients', 'id'))")
+_ADD = text(
+    """INSERT INTO patients (id, user_id, date_of_birth, blood_group, allergies, emergency_contact, sex,
+                             preferred_language)
+       OVERRIDING SYSTEM VALUE
+       VALUES (COALESCE(CAST(:id AS bigint), nextval(pg_get_serial_sequence('patients', 'id'))), :user_id,
+               :date_of_birth, :blood_group, :allergies, :emergency_contact, :sex, :preferred_language)
+       RETURNING id"""
+)
+_TABLE, _SEALED = "patients", ("allergies", "emergency_contact")
+_ENTERED = ("user_id", "date_of_birth", "blood_group", *_SEALED, "sex", "preferred_language")
+_ACCOUNT = text("SELECT user_id FROM patient_account(:patient_id)")
 
 
 def _words(query: str) -> str:
@@ -42,9 +59,12 @@ class PatientRepository:
 
     async def add(self, patient: Patient) -> int:
         """Insert; the unique index refuses a second record of one user."""
-        self._session.add(patient)
-        await self._session.flush()
-        return patient.id
+        values = {column: getattr(patient, column) for column in _ENTERED}
+        patient_id = None
+        if any(values[column] is not None for column in _SEALED):
+            patient_id = int(await self._session.scalar(_NEXT_ID))
+            values = sealed(self._session, _TABLE, _SEALED, patient_id, values)
+        return int(await self._session.scalar(_ADD, {"id": patient_id, **values}))
 
     async def get(
         self, patient_id: int, *, doctor_id: int | None, clinic_ids: Sequence[int], now: datetime
@@ -56,14 +76,16 @@ class PatientRepository:
             .join(User, User.id == Patient.user_id)
             .where(Patient.id == patient_id)
         )
-        return (await self._session.execute(query)).one_or_none()
+        rows = opened(self._session, _TABLE, _SEALED, (await self._session.execute(query)).all())
+        return rows[0] if rows else None
 
     async def exists(self, patient_id: int) -> bool:
         """Whether there is such a patient."""
-        return await self._session.scalar(select(Patient.id).where(Patient.id == patient_id)) is not None
+        return await self._session.scalar(_ACCOUNT, {"patient_id": patient_id}) is not None
 
     async def update(self, patient_id: int, values: dict[str, Any]) -> None:
         """Change a record."""
+        values = sealed(self._session, _TABLE, _SEALED, patient_id, values)
         await self._session.execute(update(Patient).where(Patient.id == patient_id).values(**values))
 
     async def find(self, query: str, clinic_ids: Sequence[int] | None, page: Page) -> Sequence[AnyRow]:
@@ -71,16 +93,11 @@ class PatientRepository:
 
         With `clinic_ids`, part of a name finds only patients who are known to one of these clinics.
         """
-        begins_so: Any = func.to_tsvector(_SIMPLE, User.name).bool_op("@@")(func.to_tsquery(_SIMPLE, _words(query)))
-        if clinic_ids is not None:
-            begins_so = begins_so & or_(_known_to(clinic_ids), func.lower(User.name) == func.lower(query))
-        exactly = or_(User.email == query.lower(), User.mobile_no == query)
-        statement = (
-            select(Patient.id, User.name, Patient.date_of_birth, Patient.is_active)
-            .join(User, User.id == Patient.user_id)
-            .where(or_(exactly, begins_so))
-            .order_by(Patient.id)
-            .offset(page.skip)
-            .limit(page.probe)
-        )
-        return (await self._session.execute(statement)).all()
+        values = {
+            "query": query,
+            "words": _words(query),
+            "clinics": None if clinic_ids is None else list(clinic_ids),
+            "skip": page.skip,
+            "probe": page.probe,
+        }
+        return (await self._session.execute(_FIND, values)).all()

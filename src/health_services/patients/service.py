@@ -5,13 +5,13 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services.access.service import Caller
+from health_services.access.service import Caller, refusal
 from health_services.database.base import AnyRow
+from health_services.database.context import as_service
 from health_services.errors import (
     AuthorizationException,
     ConflictException,
     FieldError,
-    ResourceNotFoundException,
     ValidationException,
 )
 from health_services.pagination import Page
@@ -29,10 +29,7 @@ _OLDEST = timedelta(days=365.25 * 130)
 
 async def read(session: AsyncSession, caller: Caller, patient_id: int, now: datetime) -> PatientRead:
     """The record as far as the caller may see it; raises ResourceNotFoundException, AuthorizationException."""
-    row = await _visible(session, caller, patient_id, now)
-    if not _sees_all(caller, row):
-        raise AuthorizationException
-    return _shown_to(caller, row)
+    return _shown_to(caller, await _visible(session, caller, patient_id, now))
 
 
 async def update(
@@ -64,18 +61,26 @@ async def create(session: AsyncSession, caller: Caller, request: PatientCreate, 
     Raises AuthorizationException, ValidationException, ConflictException for a second own record.
     """
     _check_birth(request.date_of_birth, now)
-    user_id = caller.id if request.name is None else await _add_person(session, caller, request)
     if request.name is None:
         _check_own(caller, request)
     record = request.model_dump(exclude=set(_PERSON))
-    patient_id = await PatientRepository(session).add(Patient(user_id=user_id, **record))
-    return _as_entered(await _visible(session, caller, patient_id, now))
+    # Until the person has an appointment at their clinic, staff do not see whom they have entered.
+    async with as_service(session):
+        user_id = caller.id if request.name is None else await _add_person(session, caller, request)
+        patients = PatientRepository(session)
+        patient_id = await patients.add(Patient(user_id=user_id, **record))
+        row = await patients.get(patient_id, doctor_id=None, clinic_ids=(), now=now)
+    assert row is not None, "it was made in this transaction"
+    caller.trail.concerns(patient_id)
+    return PatientRead.model_validate(row)
 
 
 async def search(session: AsyncSession, caller: Caller, request: PatientSearch, page: Page) -> Sequence[AnyRow]:
     """Who matches; staff find people unknown to their clinics only by a whole name, e-mail or mobile number."""
     clinic_ids = None if caller.is_admin else sorted(caller.clinic_ids)
-    return await PatientRepository(session).find(request.query, clinic_ids, page)
+    found = await PatientRepository(session).find(request.query, clinic_ids, page)
+    caller.trail.concerns(*(row.id for row in found))
+    return found
 
 
 async def _add_person(session: AsyncSession, caller: Caller, request: PatientCreate) -> int:
@@ -104,21 +109,14 @@ async def _visible(session: AsyncSession, caller: Caller, patient_id: int, now: 
     row = await PatientRepository(session).get(
         patient_id, doctor_id=caller.doctor_id, clinic_ids=sorted(caller.clinic_ids), now=now
     )
-    if row is None:
-        raise ResourceNotFoundException(NO_PATIENT)
+    if row is None or not (caller.is_admin or caller.is_patient(row.id) or row.is_treated or row.is_known):
+        raise await refusal(session, caller, "patient", patient_id, NO_PATIENT)
+    caller.trail.concerns(patient_id)
     return row
 
 
-def _sees_all(caller: Caller, row: AnyRow) -> bool:
-    return bool(caller.is_admin or caller.is_patient(row.id) or row.is_treated or row.is_known)
-
-
-def _as_entered(row: AnyRow) -> PatientRead:
-    return PatientRead.model_validate(row)
-
-
 def _shown_to(caller: Caller, row: AnyRow) -> PatientRead:
-    patient = _as_entered(row)
+    patient = PatientRead.model_validate(row)
     if caller.is_admin or caller.is_patient(row.id) or row.is_treated:
         return patient
     return patient.model_copy(update=dict.fromkeys(CLINICAL))

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
-from health_services.access.dependencies import CurrentCaller
+from health_services.access.dependencies import CurrentCaller, CurrentTrail
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
 from health_services.api.dependencies import DefaultLocale, Now, Session
@@ -48,10 +48,12 @@ async def update_preferences(session: Session, caller: CurrentCaller, body: Pref
     responses=_PAGE | errors(ResourceNotFoundException),
 )
 @requires("unsubscribe")
-async def ask_to_unsubscribe(session: Session, request: Request, token: LinkToken, locale: DefaultLocale) -> Any:
+async def ask_to_unsubscribe(
+    session: Session, trail: CurrentTrail, request: Request, token: LinkToken, locale: DefaultLocale
+) -> Any:
     """The page behind the link in a mail: it asks, since programs follow links too; nothing changes."""
     links: UnsubscribeLinks = request.app.state.links
-    user_id, kind = service.meant(links, token)
+    user_id, kind = service.meant(links, token, trail)
     return page.question(await service.speaker(session, user_id, locale), kind)
 
 
@@ -62,9 +64,11 @@ async def ask_to_unsubscribe(session: Session, request: Request, token: LinkToke
     responses=_PAGE | errors(ResourceNotFoundException),
 )
 @requires("unsubscribe")
-async def unsubscribe(session: Session, request: Request, token: LinkToken, now: Now, locale: DefaultLocale) -> Any:
+async def unsubscribe(
+    session: Session, trail: CurrentTrail, request: Request, token: LinkToken, now: Now, locale: DefaultLocale
+) -> Any:
     """One click, by a person on that page or by a mail program (RFC 8058), stops them on every channel; no sign-in."""
     links: UnsubscribeLinks = request.app.state.links
-    user_id, kind = service.meant(links, token)
+    user_id, kind = service.meant(links, token, trail)
     await service.unsubscribe(session, user_id, kind, now)
     return page.done(await service.speaker(session, user_id, locale), kind)

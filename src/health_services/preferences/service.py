@@ -5,6 +5,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from health_services.access.trail import Trail
+from health_services.database.context import as_service
 from health_services.errors import FieldError, ResourceNotFoundException, ValidationException
 from health_services.languages.locales import locale_for
 from health_services.languages.speaking import Speaker
@@ -68,20 +70,23 @@ def _shown(row: NotificationPreferences | None) -> PreferencesRead:
     )
 
 
-def meant(links: UnsubscribeLinks, token: str) -> tuple[int, Kind]:
+def meant(links: UnsubscribeLinks, token: str, trail: Trail) -> tuple[int, Kind]:
     """Whose link it is and what it stops; raises ResourceNotFoundException for one that we did not make."""
     found = links.read(token)
     if found is None:
         raise ResourceNotFoundException
+    trail.who(found[0], "link in a message")
     return found
 
 
 async def speaker(session: AsyncSession, user_id: int, default_locale: str) -> Speaker:
-    """Speaks the person's language, else that of `default_locale`."""
-    chosen = await PreferencesRepository(session).languages(user_id)
+    """Speaks the person's language, else that of `default_locale`; a link has proved whose it is."""
+    async with as_service(session):
+        chosen = await PreferencesRepository(session).languages(user_id)
     return Speaker(locale_for(chosen.locale, chosen.preferred_language, default=default_locale))
 
 
 async def unsubscribe(session: AsyncSession, user_id: int, kind: Kind, now: datetime) -> None:
-    """Send no more messages of this kind, on any channel, until the person wants them again."""
-    await update(session, user_id, PreferencesUpdate(channels={kind: []}), now)
+    """Send no more messages of this kind, on any channel, until the person wants them again; a link has proved it."""
+    async with as_service(session):
+        await update(session, user_id, PreferencesUpdate(channels={kind: []}), now)

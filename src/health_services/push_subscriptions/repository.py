@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.database.base import AnyRow
+from health_services.database.context import as_service
 from health_services.pagination import Page
 from health_services.push_subscriptions.models import PushSubscription
 from health_services.users.models import User
@@ -39,7 +40,8 @@ class PushSubscriptionRepository:
         moved |= {"failing_since": null(), "held_until": null()}
         statement = statement.on_conflict_do_update(index_elements=[PushSubscription.endpoint], set_=moved)
         returned = (PushSubscription.id, PushSubscription.endpoint, PushSubscription.created_at)
-        return (await self._session.execute(statement.returning(*returned))).one()
+        async with as_service(self._session):  # a browser that somebody else subscribed with before is not his to see
+            return (await self._session.execute(statement.returning(*returned))).one()
 
     async def list(self, user_id: int, page: Page) -> Sequence[AnyRow]:
         """The user's subscriptions by id, without keys; one more than the page holds."""

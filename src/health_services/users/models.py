@@ -22,12 +22,16 @@ role_type = Enum(Role, name="user_role", values_callable=lambda roles: [role.val
 
 
 class User(Record):
-    """A person; without `email` and `password_hash` one who has no login (yet)."""
+    """A person; without `email` and `password_hash` one who has no login (yet), with `erased_at` one who is forgotten.
+
+    Changing the password, the role or `is_active` ends the account's sessions: a trigger sees to it.
+    """
 
     __tablename__ = "users"
     __table_args__ = (
         Index("ix_users_email", "email", unique=True),
         Index("ix_users_mobile_no", "mobile_no"),
+        Index("ix_users_role", "role", "id"),
         Index("ix_users_name", text("to_tsvector('simple'::regconfig, name)"), postgresql_using="gin"),
         CheckConstraint("email = lower(email)", name="email_lower"),
         CheckConstraint("name <> ''", name="name"),
@@ -42,3 +46,4 @@ class User(Record):
     last_login: Mapped[datetime | None] = mapped_column(default=None)
     mobile_no: Mapped[str | None] = mapped_column(default=None)
     address: Mapped[str | None] = mapped_column(default=None)
+    erased_at: Mapped[datetime | None] = mapped_column(default=None)

@@ -3,12 +3,14 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.database.base import AnyRow
 from health_services.users.models import Role, User
 
+_CREDENTIALS = text("SELECT * FROM credentials_of(:email)")
+_SAME_PASSWORD = text("SELECT set_config('app.is_rehash', 'on', true)")
 _FIRST_ADMIN_LOCK = 7_310_842_118_355
 
 
@@ -25,9 +27,8 @@ class UserRepository:
         return user
 
     async def credentials(self, email: str) -> AnyRow | None:
-        """`id`, `password_hash` and `is_active` of the account with this e-mail."""
-        query = select(User.id, User.password_hash, User.is_active).where(User.email == email)
-        return (await self._session.execute(query)).one_or_none()
+        """`id`, `password_hash`, `is_active` and `is_verified` of the account with this e-mail, whoever asks."""
+        return (await self._session.execute(_CREDENTIALS, {"email": email})).one_or_none()
 
     async def get(self, user_id: int) -> AnyRow | None:
         """`id`, `name`, `role` and `is_active` of a user."""
@@ -35,7 +36,9 @@ class UserRepository:
         return (await self._session.execute(query)).one_or_none()
 
     async def record_login(self, user_id: int, now: datetime, new_hash: str | None) -> None:
-        """Set `last_login`, and the password's hash where its cost has changed."""
+        """Set `last_login`, and the password's hash where its cost has changed, which ends no session."""
+        if new_hash:
+            await self._session.execute(_SAME_PASSWORD)
         values: dict[str, Any] = {"last_login": now} | ({"password_hash": new_hash} if new_hash else {})
         await self._session.execute(update(User).where(User.id == user_id).values(values))
 

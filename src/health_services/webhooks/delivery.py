@@ -7,7 +7,7 @@ dies in between leaves a claim that runs out: it is sent again, so a receiver ma
 import contextlib
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -93,7 +93,7 @@ class Deliveries:
         self,
         database: Database,
         session: aiohttp.ClientSession,
-        secret: bytes,
+        secrets: Sequence[bytes],
         *,
         concurrency: int,
         announce: Announce,
@@ -103,7 +103,7 @@ class Deliveries:
     ) -> None:
         self._database = database
         self._session = session
-        self._secret = secret
+        self._secrets = secrets
         self._announce = announce
         self._per_endpoint = max(1, min(per_endpoint, concurrency - 1))
         self._most_probes = max(1, concurrency // 2)
@@ -161,7 +161,7 @@ class Deliveries:
     async def _send(self, job: Job) -> Received | Failure:
         body = job.body.encode()
         try:
-            headers = signing.headers(self._secrets(job), job.message_id, datetime.now(UTC), body)
+            headers = signing.headers(self._secrets_of(job), job.message_id, datetime.now(UTC), body)
             headers["content-type"] = "application/json"
             answer = await post(self._session, job.url, data=body, headers=headers)
         except signing.UnreadableSecretError:
@@ -174,12 +174,12 @@ class Deliveries:
         retry_after = answer.retry_after if answer.status in THROTTLING else None
         return Failure(f"answered {answer.status}{hint}", answer.status, retry_after)
 
-    def _secrets(self, job: Job) -> list[str]:
-        secrets = [signing.unseal(job.secret, self._secret)]
+    def _secrets_of(self, job: Job) -> list[str]:
+        secrets = [signing.unseal(job.secret, self._secrets)]
         if job.previous_secret is not None:
             # the secret was perhaps replaced because this one could not be read any more
             with contextlib.suppress(signing.UnreadableSecretError):
-                secrets.append(signing.unseal(job.previous_secret, self._secret))
+                secrets.append(signing.unseal(job.previous_secret, self._secrets))
         return secrets
 
     async def _succeed(self, job: Job, result: Received) -> None:

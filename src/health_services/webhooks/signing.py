@@ -5,6 +5,7 @@ nobody sign in our name.
 """
 
 import base64
+import contextlib
 import hmac
 import os
 from collections.abc import Sequence
@@ -38,12 +39,22 @@ def seal(secret: str, server_secret: bytes) -> bytes:
     return nonce + _cipher(server_secret).encrypt(nonce, secret.encode(), _USE)
 
 
-def unseal(sealed: bytes, server_secret: bytes) -> str:
-    """The secret that was sealed; raises UnreadableSecretError."""
+def unseal(sealed: bytes, server_secrets: Sequence[bytes]) -> str:
+    """The secret that was sealed with one of these; raises UnreadableSecretError."""
+    for server_secret in server_secrets:
+        # ValueError: too short to be one
+        with contextlib.suppress(InvalidTag, ValueError):
+            return _cipher(server_secret).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _USE).decode()
+    raise UnreadableSecretError
+
+
+def is_sealed_with(sealed: bytes, server_secret: bytes) -> bool:
+    """Whether this secret of the server opens it."""
     try:
-        return _cipher(server_secret).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _USE).decode()
-    except (InvalidTag, ValueError):  # ValueError: too short to be one
-        raise UnreadableSecretError from None
+        unseal(sealed, (server_secret,))
+    except UnreadableSecretError:
+        return False
+    return True
 
 
 def _cipher(server_secret: bytes) -> AESGCM:

@@ -1,0 +1,62 @@
+"""Writing the audit's row of a request: with its effect, or, where there is none, alone."""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+
+import structlog
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.exceptions import HTTPException
+
+from health_services.access.repository import AuditRepository
+from health_services.access.trail import Trail, canonical
+from health_services.api.origin import address_of
+from health_services.database.engine import Database
+from health_services.database.sealing import vault_of
+from health_services.errors import HealthServicesError
+
+log = structlog.get_logger("health_services.audit")
+
+
+def trail_of(request: Request, action: str) -> Trail:
+    """A trail that begins here; what the path names is its object."""
+    named = [f"{name.removesuffix('_id')}:{value}" for name, value in request.path_params.items() if value.isdigit()]
+    return Trail(
+        action=action,
+        object="/".join(named)[:200] or None,
+        address=address_of(request),
+        request_id=request.scope["state"]["request_id"],
+    )
+
+
+async def record(session: AsyncSession, trail: Trail, status: int) -> None:
+    """Add the row in the session's transaction; one round trip."""
+    entry = trail.entry(status, datetime.now(UTC))
+    key_id, mac = vault_of(session).authenticate(b"audit", canonical(entry))
+    await AuditRepository(session).record(entry | {"key_id": key_id, "mac": mac})
+
+
+async def record_alone(database: Database, trail: Trail, error: Exception) -> None:
+    """Add the row of a request that was refused or failed, after its own transaction was undone.
+
+    Where the database takes nothing, nothing was shown to anybody either, and the log tells of it.
+    """
+    try:
+        async with database.reading() as session:
+            await record(session, trail, status_of(error))
+    except (DBAPIError, PoolTimeoutError, OSError):
+        log.error("not audited", action=trail.action, request_id=trail.request_id, status=status_of(error))  # noqa: TRY400
+
+
+def status_of(error: Exception) -> int:
+    """The status of the answer that the error becomes."""
+    if isinstance(error, HealthServicesError):
+        return error.status
+    if isinstance(error, RequestValidationError):
+        return HTTPStatus.BAD_REQUEST
+    if isinstance(error, HTTPException):
+        return error.status_code
+    return HTTPStatus.INTERNAL_SERVER_ERROR

@@ -1,0 +1,56 @@
+"""How much traffic is taken: every request counts against its address, and answers say how much is left."""
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from health_services.api.origin import address_of
+from health_services.api.problems import of_error
+from health_services.errors import RateLimitedException
+from health_services.limits.limiter import Limiter
+from health_services.written_limits import Standing
+
+
+async def count(source: HTTPConnection | Scope, name: str, *key: str) -> None:
+    """Count a request against a limit, and let the answer tell how far that is used up.
+
+    Raises RateLimitedException where it is exhausted. `source` is the request or its scope.
+    """
+    limiter: Limiter = source["app"].state.limiter
+    await limiter.hit(name, *key)
+    standing = await limiter.describe(name, *key)
+    if standing is not None:
+        source["state"]["ratelimit"].append(standing)
+
+
+class Traffic:
+    """Counts each request against its address before anything is done for it.
+
+    An answer bears the headers RateLimit and RateLimit-Policy of the tightest of the limits that it was counted
+    against with `count`, or of the one that refused it.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        standings: list[Standing] = []
+        scope["state"]["ratelimit"] = standings
+
+        async def send_with_headers(message: Message) -> None:
+            headers = MutableHeaders(scope=message) if message["type"] == "http.response.start" else None
+            if headers is not None and standings and "RateLimit" not in headers:
+                tightest = min(standings, key=lambda standing: standing.remaining / standing.quota)
+                headers.update(tightest.headers)
+            await send(message)
+
+        try:
+            await count(scope, "address", address_of(scope))
+        except RateLimitedException as refused:
+            await of_error(refused)(scope, receive, send)
+            return
+        await self._app(scope, receive, send_with_headers)

@@ -1,0 +1,1 @@
+"""How often somebody may do a thing: counted for all processes of a machine, or for all machines."""

@@ -1,0 +1,307 @@
+"""Sealed columns: nothing clinical in the clear, nothing moved or changed that opens, keys that come and go."""
+
+import base64
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+from fastapi import FastAPI
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from sqlalchemy.exc import StatementError
+from structlog.testing import capture_logs
+
+from health_services.appointments.repository import AppointmentRepository
+from health_services.database.base import Base
+from health_services.database.context import as_service
+from health_services.database.key_file import KeyFile, vault_for
+from health_services.database.resealing import SealedTable, sealed_tables
+from health_services.database.sealing import KeyRing, Vault, key_of
+from health_services.errors import OperatorError, UnavailableException
+from health_services.patients.models import Patient
+from health_services.settings import Settings
+from tests.conftest import test_settings
+from tests.factories import World, booking
+
+ONE, OTHER = b"1" * 32, b"2" * 32
+PLACE = ("patients", "allergies", 7)
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def vault(**keys: bytes) -> Vault:
+    ring = KeyRing(keys or {"one": ONE})
+    return Vault(lambda: ring)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 2**63 - 1))
+def test_a_text_comes_back_as_it_was(text: str, row_id: int):
+    sealed = vault().seal("patients", "allergies", row_id, text)
+    assert vault().open("patients", "allergies", row_id, sealed) == text
+    assert key_of(sealed) == "one"
+
+
+def test_what_stands_there_tells_nothing_and_is_never_the_same():
+    first, second = (vault().seal(*PLACE, "Penicillin") for _ in range(2))
+    assert first.startswith("sealed:one:")
+    assert first != second
+    assert b"enicillin" not in base64.urlsafe_b64decode(first.rpartition(":")[2] + "==")
+
+
+@pytest.mark.parametrize(
+    "place", [("appointments", "allergies", 7), ("patients", "emergency_contact", 7), ("patients", "allergies", 8)]
+)
+def test_a_value_that_was_moved_does_not_open(place: tuple[str, str, int]):
+    refused(vault(), vault().seal(*PLACE, "Penicillin"), "it was changed, or sealed for another place", place)
+
+
+def test_a_value_that_was_changed_does_not_open():
+    sealed = vault().seal(*PLACE, "Penicillin")
+    head, _, encoded = sealed.rpartition(":")
+    raw = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    for place in range(len(raw)):
+        changed = raw[:place] + bytes([raw[place] ^ 1]) + raw[place + 1 :]
+        text = base64.urlsafe_b64encode(changed).decode().rstrip("=")
+        refused(vault(), f"{head}:{text}", "it was changed, or sealed for another place")
+    refused(vault(), f"{head}:{'A' * 41}", "it was changed, or sealed for another place")
+
+
+def refused(opener: Vault, sealed: str, reason: str, place: tuple[str, str, int] = PLACE) -> None:
+    """It does not open, and the log says where and why, and nothing of the value."""
+    with capture_logs() as logs, pytest.raises(UnavailableException) as caught:
+        opener.open(*place, sealed)
+    expected = dict(zip(("table", "column", "id"), place, strict=True))
+    assert logs == [
+        {"event": "a sealed value cannot be opened", "log_level": "error", "reason": reason, "key": "one", **expected}
+    ]
+    assert str(caught.value) == UnavailableException.default_detail
+
+
+def test_a_value_whose_key_is_missing_does_not_open():
+    refused(vault(two=OTHER), vault().seal(*PLACE, "Penicillin"), "the key is missing")
+
+
+def test_every_key_opens_and_the_first_one_seals():
+    old = vault(one=ONE).seal(*PLACE, "Penicillin")
+    both = vault(two=OTHER, one=ONE)
+    assert both.open(*PLACE, old) == "Penicillin"
+    new = both.seal(*PLACE, "Penicillin")
+    assert key_of(new) == "two"
+    assert vault(two=OTHER).open(*PLACE, new) == "Penicillin"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Penicillin", "sealed:", "sealed:one:", "sealed:one:short", "Sealed:one:" + "A" * 38]
+)
+def test_what_was_never_sealed_is_read_as_it_is(text: str):
+    assert vault().open(*PLACE, text) == text
+    assert key_of(text) is None
+
+
+def test_a_person_who_enters_what_looks_sealed_gets_it_back():
+    entered = str(vault().seal("patients", "allergies", 8, "somebody else's"))
+    sealed = vault().seal(*PLACE, entered)
+    assert vault().open(*PLACE, sealed) == entered
+
+
+def test_a_message_is_authentic_under_its_key_alone():
+    key_id, mac = vault(two=OTHER, one=ONE).authenticate(b"audit", b"message")
+    assert (key_id, len(mac)) == ("two", 32)
+    assert vault(two=OTHER).is_authentic(b"audit", b"message", key_id, mac) is True
+    assert vault(two=OTHER).is_authentic(b"audit", b"other", key_id, mac) is False
+    assert vault(two=OTHER).is_authentic(b"other", b"message", key_id, mac) is False
+    assert vault(two=ONE).is_authentic(b"audit", b"message", key_id, mac) is False
+    assert vault(one=ONE).is_authentic(b"audit", b"message", key_id, mac) is None
+
+
+def test_the_sealed_columns_are_these():
+    assert sealed_tables(Base.metadata) == [
+        SealedTable("appointments", ("reason_for_visit", "notes")),
+        SealedTable("patients", ("allergies", "emergency_contact")),
+    ]
+
+
+def file_vault(directory: Path) -> Vault:
+    return vault_for(Settings(data_dir=directory))
+
+
+def test_keys_are_made_once_for_their_owner_alone(tmp_path: Path):
+    KeyFile(tmp_path).make(NOW)
+    file = tmp_path / "encryption_keys"
+    made = file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+    ((name, key),) = json.loads(made).items()
+    assert name.startswith("20260301-")
+    assert len(base64.urlsafe_b64decode(key + "=")) == 32
+    KeyFile(tmp_path).make(NOW)
+    assert file.read_text() == made
+    assert [path.name for path in tmp_path.iterdir()] == ["encryption_keys"]
+
+
+def test_a_running_process_sees_a_rotation(tmp_path: Path):
+    KeyFile(tmp_path).make(NOW)
+    running = file_vault(tmp_path)
+    before = running.seal(*PLACE, "Penicillin")
+    new = KeyFile(tmp_path).begin_rotation(NOW)
+    by_another = file_vault(tmp_path).seal(*PLACE, "Latex")
+    assert key_of(by_another) == new != key_of(before)
+    assert [running.open(*PLACE, sealed) for sealed in (by_another, before)] == ["Latex", "Penicillin"]
+    assert key_of(running.seal(*PLACE, "Penicillin")) == new
+
+
+def test_a_rotation_that_was_broken_off_goes_on_with_its_key(tmp_path: Path):
+    file = KeyFile(tmp_path)
+    file.make(NOW)
+    first = file.begin_rotation(NOW)
+    assert KeyFile(tmp_path).begin_rotation(NOW) == first
+    file.end_rotation()
+    second = file.begin_rotation(NOW)
+    assert second != first
+    ids = list(json.loads((tmp_path / "encryption_keys").read_text()))
+    assert ids[:2] == [second, first]
+    assert len(ids) == 3
+
+
+def test_a_rotation_that_ended_before_its_key_was_written_makes_another(tmp_path: Path):
+    file = KeyFile(tmp_path)
+    file.make(NOW)
+    (tmp_path / "encryption_keys.rotating").write_text("20260301-000000")
+    assert file.begin_rotation(NOW) != "20260301-000000"
+    assert len(json.loads((tmp_path / "encryption_keys").read_text())) == 2
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '"x"', '{"a": "short"}', '{"a": 1}', '{"a b": "' + "A" * 43 + '"}', b"\xff"]
+)
+def test_a_file_that_is_no_ring_is_refused(text: str | bytes, tmp_path: Path):
+    file = tmp_path / "encryption_keys"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    file.chmod(0o600)
+    with pytest.raises(OperatorError, match="is no key ring; restore it from your backup"):
+        KeyFile(tmp_path).make(NOW)
+
+
+def test_a_file_that_others_can_read_is_refused(tmp_path: Path):
+    KeyFile(tmp_path).make(NOW)
+    (tmp_path / "encryption_keys").chmod(0o640)
+    with pytest.raises(OperatorError, match="which nobody else can read"):
+        KeyFile(tmp_path).current()
+
+
+def test_a_running_process_without_its_file_seals_nothing(tmp_path: Path):
+    KeyFile(tmp_path).make(NOW)
+    running = file_vault(tmp_path)
+    sealed = running.seal(*PLACE, "Penicillin")
+    (tmp_path / "encryption_keys").unlink()
+    with capture_logs() as logs, pytest.raises(UnavailableException):
+        running.seal(*PLACE, "Penicillin")
+    assert [log["event"] for log in logs] == ["the encryption keys cannot be read"]
+    assert running.open(*PLACE, sealed) == "Penicillin"
+    with pytest.raises(OperatorError, match="cannot be kept in"):
+        file_vault(tmp_path)
+
+
+def test_keys_of_the_settings_leave_the_data_directory_alone(tmp_path: Path):
+    keys = {"new": SecretStr(base64.urlsafe_b64encode(os.urandom(32)).decode())}
+    made = vault_for(Settings(data_dir=tmp_path, encryption_keys=keys))
+    assert key_of(made.seal(*PLACE, "Penicillin")) == "new"
+    assert list(tmp_path.iterdir()) == []
+
+
+CLINICAL = {"allergies": "Penicillin", "emergency_contact": "Sister, +1 555 0100"}
+
+
+async def clear_texts(owner: asyncpg.Connection) -> list[str]:
+    """What of these columns stands in the database in the clear."""
+    rows = await owner.fetch(
+        """SELECT value FROM (
+               SELECT unnest(ARRAY[allergies, emergency_contact]) AS value FROM patients
+               UNION ALL SELECT unnest(ARRAY[reason_for_visit, notes]) FROM appointments) AS every
+           WHERE value !~ '^sealed:test:[A-Za-z0-9_-]{38,}$'"""
+    )
+    return [row["value"] for row in rows]
+
+
+async def test_what_the_api_writes_is_sealed_and_read_again(
+    api: httpx.AsyncClient, world: World, owner: asyncpg.Connection
+):
+    admin, doctor, patient = await world.admin(), await world.doctor(), await world.patient()
+    made = await api.post("/patients", json={"name": "Ann", **CLINICAL}, headers=admin.headers)
+    assert made.status_code == 201, made.text
+    record = f"/patients/{patient.patient_id}"
+    changed = await api.put(record, json=CLINICAL, headers=patient.headers)
+    for answer in (made, changed, await api.get(record, headers=patient.headers)):
+        assert {name: answer.json()[name] for name in CLINICAL} == CLINICAL
+    body = booking(patient, doctor, await world.slot(doctor), reason_for_visit="Palpitations")
+    booked = await api.post("/appointments/book", json=body, headers=patient.headers)
+    one = f"/appointments/{booked.json()['id']}"
+    written = await api.put(one, json={"notes": "Rest."}, headers=doctor.headers)
+    listed = await api.get(f"{record}/appointments", headers=doctor.headers)
+    cancelled = await api.post(f"{one}/cancel", headers=doctor.headers)
+    assert booked.json()["reason_for_visit"] == "Palpitations"
+    for found in (
+        written.json(),
+        listed.json()[0],
+        cancelled.json(),
+        (await api.get(one, headers=doctor.headers)).json(),
+    ):
+        assert (found["reason_for_visit"], found["notes"]) == ("Palpitations", "Rest.")
+    assert await owner.fetchval("SELECT count(allergies) + count(emergency_contact) FROM patients") == 4
+    assert await owner.fetchval("SELECT count(reason_for_visit) + count(notes) FROM appointments") == 2
+    assert await clear_texts(owner) == []
+
+
+async def test_a_sealed_text_is_cleared_like_any_other(api: httpx.AsyncClient, world: World, owner: asyncpg.Connection):
+    patient = await world.patient(allergies="Dust")
+    record = f"/patients/{patient.patient_id}"
+    assert (await api.get(record, headers=patient.headers)).json()["allergies"] == "Dust"
+    answer = await api.put(record, json={"allergies": None}, headers=patient.headers)
+    assert answer.json()["allergies"] is None
+    assert await owner.fetchval("SELECT allergies FROM patients") is None
+
+
+async def test_the_limit_is_that_of_the_clear_text(api: httpx.AsyncClient, world: World):
+    patient = await world.patient()
+    record = f"/patients/{patient.patient_id}"
+    longest = "\U0001f600" * 2000
+    assert (await api.put(record, json={"allergies": longest}, headers=patient.headers)).json()["allergies"] == longest
+    assert (await api.put(record, json={"allergies": longest + "!"}, headers=patient.headers)).status_code == 400
+
+
+async def test_a_row_that_cannot_be_opened_is_503_and_tells_nothing(
+    api: httpx.AsyncClient, world: World, owner: asyncpg.Connection
+):
+    patient, other = await world.patient(), await world.patient()
+    record = f"/patients/{patient.patient_id}"
+    assert (await api.put(record, json={"allergies": "Dust"}, headers=patient.headers)).status_code == 200
+    await owner.execute("UPDATE patients SET allergies = (SELECT max(allergies) FROM patients)")
+    answer = await api.get(f"/patients/{other.patient_id}", headers=other.headers)
+    assert (answer.status_code, answer.json()["error_code"]) == (503, "UNAVAILABLE")
+    assert "sealed" not in answer.text
+    assert (await api.get(record, headers=patient.headers)).json()["allergies"] == "Dust"
+
+
+async def test_a_forgotten_seal_writes_nothing(app: FastAPI, world: World, owner: asyncpg.Connection):
+    """Neither a model nor an attribute that was set takes clear text past the repository."""
+    doctor, patient = await world.doctor(), await world.patient()
+    appointment_id = await world.appointment(patient, doctor)
+    user = await world.user()
+    with pytest.raises(StatementError, match="only what a vault has sealed"):
+        async with app.state.database.writing() as session, as_service(session):
+            session.add(Patient(user_id=user.user_id, allergies="Dust"))
+            await session.flush()
+    with pytest.raises(StatementError, match="only what a vault has sealed"):
+        async with app.state.database.writing() as session, as_service(session):
+            found = await AppointmentRepository(session).get_for_update(appointment_id)
+            assert found
+            found[0].notes = "Rest."
+            await session.flush()
+    assert await owner.fetchval("SELECT count(notes) FROM appointments") == 0
+
+
+def test_tests_have_a_key_of_their_own():
+    assert list(test_settings("postgresql:///none").encryption_keys) == ["test"]
