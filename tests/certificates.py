@@ -27,12 +27,12 @@ class Authority:
             digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
             data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
         )  # fmt: skip
-        made = self._build(self._name, self._key).add_extension(basic, critical=True).add_extension(usage, critical=True)
+        made = (
+            self._build(self._name, self._key).add_extension(basic, critical=True).add_extension(usage, critical=True)
+        )
         identity = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
         made = made.add_extension(identity, critical=False)
-        self.certificate.write_bytes(
-            made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-        )
+        self.certificate.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
     def sign(self, *names: str, passphrase: bytes | None = None) -> tuple[Path, Path]:
         """The files of a certificate for these host names, and of its key."""

@@ -110,11 +110,12 @@ class Command:
         found = psutil.Process(self.pid)
         return [found, *found.children(recursive=True)]
 
-    def port(self) -> int:
+    def port(self, scheme: str = "http") -> int:
         """Where it serves, once it says so."""
-        assert eventually(lambda: "Ready on http://" in self.err or not self.process.is_alive(), 120), self.err
+        ready = f"Ready on {scheme}://127.0.0.1:"
+        assert eventually(lambda: ready in self.err or not self.process.is_alive(), 120), self.err
         assert self.process.is_alive(), self.err
-        return int(self.err.partition("Ready on http://127.0.0.1:")[2].split()[0])
+        return int(self.err.partition(ready)[2].split()[0])
 
 
 def run(*arguments: str, **environment: Any) -> Done:

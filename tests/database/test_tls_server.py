@@ -1,4 +1,4 @@
-"""What sslmode=verify-full is worth, on a real PostgreSQL with TLS: only the server with the right name is spoken to."""
+"""What sslmode=verify-full is worth, on a real PostgreSQL with TLS: only the right name is spoken to."""
 
 import os
 import pwd
@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.pool import NullPool
 
 from health_services.database.engine import make_engine
+from health_services.database.processes import RunAs
 from tests.certificates import Authority
 from tests.database.conftest import make_open_directory
 
@@ -41,13 +42,12 @@ def server() -> Iterator[Server]:
     directory = make_open_directory()
     authority = Authority(directory)
     chain, key = authority.sign("localhost")
+    other: RunAs = {}
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         nobody = pwd.getpwnam("nobody")
         for path in (directory, key):
             os.chown(path, nobody.pw_uid, nobody.pw_gid)
         other = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-    else:
-        other = {}
     programs, data = PROGRAMS[-1].parent, directory / "data"
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = int(found.getsockname()[1])

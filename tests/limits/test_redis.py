@@ -82,7 +82,7 @@ async def test_machines_count_together(server: Server, tmp_path: Path):
     fresh = await machines[1].describe("login", "grace@example.org")
     assert fresh is not None
     assert (fresh.remaining, fresh.reset) == (5, 3600)
-    keys = server.client.keys("*")
+    keys: list[bytes] = server.client.keys("*")
     assert len(keys) == 1
     assert keys[0].startswith(b"health-services:")
     assert b"ada" not in keys[0]

@@ -1,0 +1,47 @@
+"""Issuing tokens that work once, and taking them back in."""
+
+import secrets
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from health_services.access.service import key_hash
+from health_services.database.base import AnyRow
+from health_services.one_time_tokens.models import Purpose
+from health_services.one_time_tokens.repository import OneTimeTokenRepository
+
+_BYTES = 32
+
+
+async def issue(
+    session: AsyncSession,
+    purpose: Purpose,
+    user_id: int | None,
+    lifetime: timedelta,
+    now: datetime,
+    data: Mapping[str, Any] | None = None,
+) -> str:
+    """A new token of 256 random bits for this person, for whom the transaction acts; only its hash is kept."""
+    token = secrets.token_urlsafe(_BYTES)
+    await OneTimeTokenRepository(session).add(key_hash(token), purpose, user_id, dict(data or {}), now + lifetime)
+    return token
+
+
+async def redeem(session: AsyncSession, purpose: Purpose, token: str) -> AnyRow | None:
+    """Use a token up: whose it is (`user_id`) and its `data`; None for one that is used, expired, or not ours."""
+    return await OneTimeTokenRepository(session).redeem(key_hash(token), purpose, keep=False)
+
+
+async def attempt(session: AsyncSession, purpose: Purpose, token: str) -> AnyRow | None:
+    """The same without using it up; `attempts` is how often that was done, this time included.
+
+    It counts only if the transaction is committed: whoever limits attempts does it in one of its own.
+    """
+    return await OneTimeTokenRepository(session).redeem(key_hash(token), purpose, keep=True)
+
+
+async def withdraw(session: AsyncSession, purpose: Purpose, user_id: int) -> None:
+    """Let none of the person's tokens for this purpose be used any more."""
+    await OneTimeTokenRepository(session).withdraw(user_id, purpose)
