@@ -32,6 +32,9 @@ help: ## list these commands
 	$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv/client
 	$(UV) pip install --quiet --python .venv/client/bin/python --require-hashes -r requirements/client.txt
 	$(BIN)/npm ci --quiet --ignore-scripts --prefix tests/javascript >/dev/null
+	@{ command -v redis-server && command -v chromium; } >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-server chromium; } \
+		>/dev/null 2>&1 || echo "redis-server or chromium is missing: tests that need them are skipped." >&2
 	@touch $@
 
 install: .venv/.app ## install everything that the service needs into .venv

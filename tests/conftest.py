@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from health_services.database import embedded
+from health_services.database.engine import Database
 from health_services.main import create_app
 from health_services.settings import Settings
 from tests.factories import World
@@ -84,8 +85,18 @@ test_settings.__test__ = False  # type: ignore[attr-defined]
 async def app(database: TestDatabase) -> AsyncIterator[FastAPI]:
     """The application, started, on this process's database."""
     application = create_app(test_settings(database.app_url))
+    application.state.worker_database = service = service_database(database, application)
     async with application.router.lifespan_context(application):
         yield application
+    await service.close()
+
+
+def service_database(database: TestDatabase, app: FastAPI) -> Database:
+    """What a worker of the application would work on: connections that see everybody's rows."""
+    vault = app.state.database.writing.kw["info"]["vault"]
+    return Database.connect(
+        database.app_url, role=None, pool_size=8, pool_timeout=60, timeouts={}, vault=vault, is_service=True
+    )
 
 
 @pytest.fixture

@@ -57,14 +57,17 @@ TABLES = (
         created_at timestamptz NOT NULL DEFAULT now(),
         CONSTRAINT ck_one_time_tokens_user_id CHECK (user_id IS NOT NULL OR purpose = 'passkey_login')
     )""",
+    # `next_secret` waits for its first code; until then the one before counts.
     """
     CREATE TABLE totp_authenticators (
         user_id bigint NOT NULL CONSTRAINT pk_totp_authenticators PRIMARY KEY
             CONSTRAINT fk_totp_authenticators_user_id REFERENCES users,
-        secret varchar NOT NULL,
+        secret varchar,
+        next_secret varchar,
         last_step bigint NOT NULL DEFAULT 0,
         confirmed_at timestamptz,
-        created_at timestamptz NOT NULL DEFAULT now()
+        created_at timestamptz NOT NULL DEFAULT now(),
+        CONSTRAINT ck_totp_authenticators_confirmed CHECK ((secret IS NULL) = (confirmed_at IS NULL))
     )""",
     """
     CREATE TABLE recovery_codes (
@@ -191,7 +194,7 @@ RIGHTS = (
        ON refresh_tokens TO health_app""",
     """GRANT INSERT (token_hash, purpose, user_id, data, expires_at), UPDATE (used_at, attempts, data), DELETE
        ON one_time_tokens TO health_app""",
-    """GRANT INSERT (user_id, secret), UPDATE (secret, last_step, confirmed_at), DELETE
+    """GRANT INSERT (user_id, next_secret), UPDATE (secret, next_secret, last_step, confirmed_at), DELETE
        ON totp_authenticators TO health_app""",
     "GRANT INSERT (user_id, code_hash), UPDATE (used_at), DELETE ON recovery_codes TO health_app",
     """GRANT INSERT (user_id, name, credential_id, public_key, sign_count, transports, is_backed_up),

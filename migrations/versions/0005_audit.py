@@ -31,7 +31,8 @@ TABLES = (
         mac bytea NOT NULL
     )""",
     # One for each entry, in the order of sealing, each over the one before; `floor` is the id below which none can come
-    # any more. A checkpoint stands for the seals that were pruned before it.
+    # any more. A checkpoint stands in the place of the last seal that was pruned, and keeps its mac; `signature` is over
+    # that, since what the mac was made over is gone.
     """
     CREATE TABLE audit_seals (
         seq bigint NOT NULL CONSTRAINT pk_audit_seals PRIMARY KEY,
@@ -41,7 +42,9 @@ TABLES = (
         sealed_at timestamptz NOT NULL DEFAULT now(),
         key_id varchar NOT NULL,
         mac bytea NOT NULL,
-        CONSTRAINT ck_audit_seals_entry_id CHECK ((entry_id IS NULL) = (kind = 'checkpoint'))
+        signature bytea,
+        CONSTRAINT ck_audit_seals_entry_id CHECK ((entry_id IS NULL) = (kind = 'checkpoint')),
+        CONSTRAINT ck_audit_seals_signature CHECK ((signature IS NULL) = (kind = 'entry'))
     )""",
 )
 INDEXES = (
@@ -53,21 +56,28 @@ INDEXES = (
     "CREATE UNIQUE INDEX ix_audit_seals_entry_id ON audit_seals (entry_id)",
 )
 
-# What a patient sees of who looked: the name of whoever it was stands in a row that he cannot see.
+# What a patient sees of who looked: the name of whoever it was stands in a row that he cannot see. Another patient's is
+# not shown even so. It answers nobody but the patient and administrators.
 ACCESS_LOG = """
-CREATE FUNCTION access_log_of(patient bigint, before bigint, most integer) RETURNS TABLE (
+CREATE FUNCTION access_log_of(patient bigint, skip bigint, most bigint) RETURNS TABLE (
     id bigint, at timestamptz, user_id bigint, role user_role, name varchar, action varchar, object varchar,
     outcome varchar, via varchar
 ) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
-    SELECT l.id, l.at, l.user_id, u.role, u.name, l.action, l.object, l.outcome, l.via
+    SELECT l.id, l.at, CASE WHEN w.is_shown THEN l.user_id END, u.role, CASE WHEN w.is_shown THEN u.name END,
+           l.action, l.object, l.outcome, split_part(l.via, ':', 1)
     FROM (
-        (SELECT * FROM audit_log WHERE cardinality(patient_ids) = 1 AND patient_ids[1] = patient AND id < before
-         ORDER BY id DESC LIMIT most)
+        (SELECT * FROM audit_log WHERE cardinality(patient_ids) = 1 AND patient_ids[1] = patient
+         ORDER BY id DESC LIMIT skip + most)
         UNION ALL
-        (SELECT * FROM audit_log WHERE cardinality(patient_ids) > 1 AND patient_ids @> ARRAY[patient] AND id < before
-         ORDER BY id DESC LIMIT most)
-    ) l LEFT JOIN users u ON u.id = l.user_id
-    ORDER BY l.id DESC LIMIT most
+        (SELECT * FROM audit_log WHERE cardinality(patient_ids) > 1 AND patient_ids @> ARRAY[patient]
+         ORDER BY id DESC LIMIT skip + most)
+    ) l
+    LEFT JOIN users u ON u.id = l.user_id
+    CROSS JOIN LATERAL (
+        SELECT u.role <> 'patient' OR EXISTS (SELECT FROM patients p WHERE p.id = patient AND p.user_id = u.id)
+    ) w (is_shown)
+    WHERE current_setting('app.role', true) = 'admin' OR current_setting('app.patient_id', true) = patient::text
+    ORDER BY l.id DESC OFFSET skip LIMIT most
 $$"""
 
 RIGHTS = (
@@ -82,11 +92,11 @@ RIGHTS = (
 def upgrade() -> None:
     for statement in (*TABLES, *INDEXES, ACCESS_LOG, *RIGHTS):
         op.execute(statement)
-    op.execute("REVOKE ALL ON FUNCTION access_log_of(bigint, bigint, integer) FROM PUBLIC")
-    op.execute("GRANT EXECUTE ON FUNCTION access_log_of(bigint, bigint, integer) TO health_app")
+    op.execute("REVOKE ALL ON FUNCTION access_log_of(bigint, bigint, bigint) FROM PUBLIC")
+    op.execute("GRANT EXECUTE ON FUNCTION access_log_of(bigint, bigint, bigint) TO health_app")
 
 
 def downgrade() -> None:
-    op.execute("DROP FUNCTION access_log_of(bigint, bigint, integer)")
+    op.execute("DROP FUNCTION access_log_of(bigint, bigint, bigint)")
     op.execute("DROP TABLE audit_seals")
     op.execute("DROP TABLE audit_log")

@@ -117,10 +117,10 @@ END $$"""
 # What has to be known before anybody is known, or of what the caller cannot see: as little as possible each.
 QUESTIONS = {
     "credentials_of(varchar)": f"""
-CREATE FUNCTION credentials_of(address varchar) RETURNS TABLE (
+CREATE FUNCTION credentials_of(email_address varchar) RETURNS TABLE (
     id bigint, password_hash varchar, is_active boolean, is_verified boolean
 ) LANGUAGE sql STABLE {DEFINER} AS $$
-    SELECT u.id, u.password_hash, u.is_active, u.is_verified FROM users u WHERE u.email = address
+    SELECT u.id, u.password_hash, u.is_active, u.is_verified FROM users u WHERE u.email = email_address
 $$""",
     # Whether there is such a thing, and which patient it concerns: tells 403 from 404, and the audit's "whose".
     "whom_it_concerns(text, bigint)": f"""

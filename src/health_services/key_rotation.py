@@ -142,14 +142,14 @@ class _Resealing:
             unreadable = await self._pass(self._done + waiting)
             if unreadable:
                 raise OperatorError(
-                    f"{unreadable} values could not be opened; the log above names their keys and places. Restore the "
-                    "keys that are missing and run this again."
+                    f"Values that could not be opened: {unreadable}. The log above names their keys and places; "
+                    "restore the keys that are missing and run this again."
                 )
             if self._done == before:
                 pauses += 1
                 await asyncio.sleep(PAUSE_SECONDS)
         if waiting:
-            raise OperatorError(f"{waiting} values are locked by somebody else all the time; run this again later.")
+            raise OperatorError(f"Values that somebody else keeps locked: {waiting}. Run this again later.")
         return self._done
 
     async def _others(self, session: AsyncSession) -> int:

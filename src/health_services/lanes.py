@@ -43,13 +43,14 @@ async def _tell_of_disabled(session: AsyncSession, webhook: AnyRow, delivery_id:
 async def open_worker(settings: Settings, role: str | None) -> AsyncIterator[Worker]:
     """A worker on connections of its own; its gateways are closed at the end."""
     assert settings.database_url is not None, "the launcher decides which database"
+    vault = vault_for(settings)
     database = Database.connect(
         settings.database_url.get_secret_value(),
         role=role,
         pool_size=POOL_SIZE,
         pool_timeout=settings.database_pool_timeout,
         timeouts={"statement_timeout_ms": STATEMENT_TIMEOUT_MS, "lock_timeout_ms": settings.lock_timeout_ms},
-        vault=vault_for(settings),
+        vault=vault,
         is_service=True,
     )
     links = links_of(settings)
@@ -60,7 +61,7 @@ async def open_worker(settings: Settings, role: str | None) -> AsyncIterator[Wor
         for gateway in (mailer, sms, push):
             closing.push_async_callback(gateway.close)
         carriers: dict[Channel, Carrier] = {
-            Channel.EMAIL: MailCarrier(mailer, voice, sender_of(settings).addr_spec),
+            Channel.EMAIL: MailCarrier(mailer, voice, sender_of(settings).addr_spec, vault),
             Channel.SMS: SmsCarrier(sms, voice),
             Channel.PUSH: PushCarrier(push, voice, database),
         }

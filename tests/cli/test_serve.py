@@ -109,13 +109,13 @@ def test_ctrl_c_is_no_error(alone: Path):
 
 
 def test_a_process_that_cannot_start_ends_the_server(alone: Path, tmp_path: Path):
-    """The processes alone, not their supervisor, lose the key, and find a directory that can keep none."""
-    lose = 'import os; os.environ.pop("HEALTH_VAPID_PRIVATE_KEY", None); os.environ["HEALTH_DATA_DIR"] = "/dev/null"'
+    """The processes alone, not their supervisor, find a data directory without keys."""
+    lose = 'import os; os.environ["HEALTH_DATA_DIR"] = "/dev/null"'
     (tmp_path / "sitecustomize.py").write_text(lose)
     done = run("serve", "--port", "0", "--workers", "2", HEALTH_DATA_DIR=alone, PYTHONPATH=tmp_path)
     assert (done.code, done.out) == (1, "")
     assert done.err.splitlines()[-1] == "Error: The server did not start; the log above tells why."
-    assert "The key of Web Push cannot be kept" in done.err
+    assert "The keys of encrypted columns cannot be kept" in done.err
     assert not database_runs(alone)
 
 

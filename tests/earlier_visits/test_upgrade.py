@@ -61,7 +61,7 @@ async def older(cluster: embedded.Cluster) -> AsyncIterator[Older]:
     await roles.prepare(database.owner_url, database.app_url)
     await migrations.migrate(database.owner_url, BEFORE)
     owner = await asyncpg.connect(database.owner_url)
-    store = Database.connect(database.app_url, role=None, pool_size=2, pool_timeout=60, timeouts={})
+    store = Database.connect(database.app_url, role=None, pool_size=2, pool_timeout=60, timeouts={}, is_service=True)
     yield Older(database, owner, World(owner, Tokens(b"a secret of tests, and long enough", DAY)), store)
     await store.close()
     await owner.close()

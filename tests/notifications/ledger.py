@@ -10,6 +10,7 @@ import httpx
 from fastapi import FastAPI
 
 from health_services.database.base import AnyRow
+from health_services.database.sealing import Vault
 from health_services.notifications.models import Channel
 from health_services.notifications.sender import Sender
 from tests.factories import Person, World, booking
@@ -43,6 +44,12 @@ def failing(error: Exception) -> Carrier:
         raise error
 
     return Carrier(refuse)
+
+
+def vault_of_app(app: FastAPI) -> Vault:
+    """The vault that the application seals with."""
+    vault: Vault = app.state.database.writing.kw["info"]["vault"]
+    return vault
 
 
 class Ledger:
@@ -104,7 +111,7 @@ class Ledger:
 
     def sender(self, carrier: Carrier, channel: Channel = Channel.EMAIL, luck: float = 0.5) -> Sender:
         """A worker's lane, whose retries come without chance."""
-        return Sender(self._app.state.database, channel, carrier, luck=lambda: luck)
+        return Sender(self._app.state.worker_database, channel, carrier, luck=lambda: luck)
 
     async def send(self, carrier: Carrier, channel: Channel = Channel.EMAIL, limit: int = 20) -> int:
         """Take what is due, once, and carry it out one after the other; how many were taken."""

@@ -16,7 +16,7 @@ from health_services.notifications.sender import Carrier
 from health_services.outgoing.mail import Mail
 from health_services.outgoing.push import Subscription
 from tests.factories import World, soon
-from tests.notifications.ledger import BOOKED, CANCELLED, REMINDER, Ledger, book, prefer
+from tests.notifications.ledger import BOOKED, CANCELLED, REMINDER, Ledger, book, prefer, vault_of_app
 from tests.webhooks.hooks import Hooks
 
 SECRET, REGRET = "a cough that nobody should know of", "a quarrel that nobody should know of"
@@ -40,9 +40,9 @@ class Gateways:
 
 
 CARRIERS: dict[Channel, Callable[[Any, Voice, FastAPI], Carrier]] = {
-    Channel.EMAIL: lambda to, voice, _: MailCarrier(to, voice, "clinic@example.org"),
+    Channel.EMAIL: lambda to, voice, app: MailCarrier(to, voice, "clinic@example.org", vault_of_app(app)),
     Channel.SMS: lambda to, voice, _: SmsCarrier(to, voice),
-    Channel.PUSH: lambda to, voice, app: PushCarrier(to, voice, app.state.database),
+    Channel.PUSH: lambda to, voice, app: PushCarrier(to, voice, app.state.worker_database),
 }
 
 

@@ -23,7 +23,7 @@ from health_services.notifications.unsubscribing import UnsubscribeLinks
 from health_services.outgoing.mail import Mail
 from tests.api.answers import digest, refusal
 from tests.factories import Person, World, soon
-from tests.notifications.ledger import BOOKED, REMINDER, Carrier, Ledger, book, prefer
+from tests.notifications.ledger import BOOKED, REMINDER, Carrier, Ledger, book, prefer, vault_of_app
 
 FORM: dict[str, Any] = {
     "content": b"List-Unsubscribe=One-Click",
@@ -62,7 +62,8 @@ async def test_the_link_of_a_mail_works(api: httpx.AsyncClient, world: World, ap
     patient, mailbox, ledger = await world.patient(), Mailbox(), Ledger(owner, app)
     await book(api, world, patient, soon() + timedelta(days=2))
     await ledger.make_due((await ledger.rows(lead_minutes=120))[0]["id"])
-    await ledger.send(MailCarrier(mailbox, Voice("en", app.state.links), "clinic@example.org"))  # type: ignore[arg-type]
+    voice = Voice("en", app.state.links)
+    await ledger.send(MailCarrier(mailbox, voice, "clinic@example.org", vault_of_app(app)))  # type: ignore[arg-type]
     assert len(mailbox.mails) == 2
     for mail in mailbox.mails:
         assert mail.headers["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"

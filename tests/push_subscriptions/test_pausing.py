@@ -87,7 +87,7 @@ class Phones:
 
 @pytest.fixture
 async def phones(app: FastAPI, world: World, owner: asyncpg.Connection) -> Phones:
-    gateway, database = Gateway(), app.state.database
+    gateway, database = Gateway(), app.state.worker_database
     carrier = PushCarrier(gateway, Voice("en", links_of(app.state.settings)), database)
     return Phones(owner, await world.patient(), gateway, Sender(database, Channel.PUSH, carrier, luck=lambda: 0.5))
 

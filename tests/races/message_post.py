@@ -192,7 +192,7 @@ async def listen_for_bookings(post: Post, owner: asyncpg.Connection, server_secr
 @asynccontextmanager
 async def opened(database: TestDatabase) -> AsyncIterator[Database]:
     """One connection with the application's rights."""
-    store = Database.connect(database.app_url, role=None, pool_size=1, pool_timeout=60, timeouts={})
+    store = Database.connect(database.app_url, role=None, pool_size=1, pool_timeout=60, timeouts={}, is_service=True)
     try:
         yield store
     finally:

@@ -84,7 +84,7 @@ class Hooks:
         """A worker's queue, which tells nobody of what it gives up unless the test says otherwise."""
         async with outgoing_session(allow_private=allow_private, timeout=timeout) as session:
             yield Deliveries(
-                self._app.state.database,
+                self._app.state.worker_database,
                 session,
                 (secret,) if secret else self._app.state.tokens.secrets,
                 announce=announce,

@@ -10,9 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.announcements.repository import AnnouncementRepository
 from health_services.database.base import AnyRow
+from health_services.notifications.enclosures import enclosed
 from health_services.notifications.models import Kind
-from health_services.notifications.planning import Contact, Message, PlannedVisit, at_once, notice, reminders
+from health_services.notifications.planning import Contact, Message, PlannedVisit, at_once, mail, notice, reminders
 from health_services.notifications.repository import NotificationRepository
+from health_services.one_time_tokens.models import Purpose
+from health_services.one_time_tokens.service import MAILED
 from health_services.webhooks.events import body_of
 from health_services.webhooks.models import Event
 
@@ -62,6 +65,43 @@ async def of_slots(session: AsyncSession, event: Event, slots: Sequence[Mapping[
     """Tell other systems of slots made or taken back; `slots` as the API shows them."""
     events = [{"event": event, "subject": f"slot:{slot['id']}", "body": body_of(event, now, slot)} for slot in slots]
     await AnnouncementRepository(session).write(messages=[], events=events, superseded=None)
+
+
+async def of_account(
+    session: AsyncSession, about: str, user_id: int, now: datetime, *, to: str | None = None, **data: Any
+) -> None:
+    """Tell somebody what was done to his account, in the transaction of the deed; two round trips.
+
+    `about` names the sentences (notifications/notices.py), `data` fills their places: nothing personal, it stands in
+    the ledger. `to` is an e-mail address that the account does not have any more; it is kept sealed until it is used.
+    """
+    data = {"about": about, **data}
+    subject = f"account:{user_id}:{about}:{now:%Y%m%dT%H%M%S.%f}"
+    if to is None:
+        contact = Contact.read(await NotificationRepository(session).contact(user_id))
+        messages = notice(Kind.SECURITY_NOTICE, contact, subject, now, data)
+    else:
+        messages = [mail(Kind.SECURITY_NOTICE, user_id, subject, now, data | enclosed(session, user_id, to=to))]
+    await AnnouncementRepository(session).write(messages=_rows(messages), events=[], superseded=None)
+
+
+async def mail_token(
+    session: AsyncSession, purpose: Purpose, user_id: int, token: str, now: datetime, **data: Any
+) -> None:
+    """Mail somebody a link with this token, which was issued for one of MAILED purposes; one round trip.
+
+    The ledger has it only sealed, and only until the mail is out; a mail that would come after the token has expired
+    is not sent.
+    """
+    message = mail(
+        Kind.PASSWORD_RESET if purpose is Purpose.PASSWORD_RESET else Kind.EMAIL_VERIFICATION,
+        user_id,
+        f"account:{user_id}:{purpose}:{now:%Y%m%dT%H%M%S.%f}",
+        now,
+        {"about": purpose, **data} | enclosed(session, user_id, token=token),
+        expires_at=now + MAILED[purpose],
+    )
+    await AnnouncementRepository(session).write(messages=_rows([message]), events=[], superseded=None)
 
 
 async def of_disabled_webhook(session: AsyncSession, webhook: AnyRow, delivery_id: int, now: datetime) -> None:

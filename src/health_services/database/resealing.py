@@ -22,10 +22,11 @@ _COUNT = """SELECT substring({column} FROM :form) AS key_id, count(*) AS values 
             WHERE {column} IS NOT NULL GROUP BY 1"""
 _OTHERS = "({column} IS NOT NULL AND substring({column} FROM :form) IS DISTINCT FROM :first)"
 # Rows that somebody else is changing are left for the next pass, so that nobody waits for this, nor this for anybody.
-_TAKE = """SELECT id, {columns} FROM {table} WHERE id > :after AND ({others})
-           ORDER BY id LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED"""
-_PUT = """UPDATE {table} AS kept SET {changes} FROM unnest(CAST(:id AS bigint[]), {arrays}) AS given (id, {columns})
-          WHERE kept.id = given.id"""
+_TAKE = """SELECT {key} AS row_id, {columns} FROM {table} WHERE {key} > :after AND ({others})
+           ORDER BY {key} LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED"""
+_PUT = """UPDATE {table} AS kept SET {changes}
+          FROM unnest(CAST(:row_ids AS bigint[]), {arrays}) AS given (row_id, {columns})
+          WHERE kept.{key} = given.row_id"""
 _HINDERED = text(
     """SELECT row_security_active(CAST(:table AS text))
               OR NOT has_column_privilege(CAST(:table AS text), CAST(:column AS text), 'UPDATE')"""
@@ -34,9 +35,10 @@ _HINDERED = text(
 
 @dataclass(frozen=True)
 class SealedTable:
-    """A table and its sealed columns."""
+    """A table with its one key column, a number, and its sealed columns."""
 
     name: str
+    key: str
     columns: tuple[str, ...]
 
 
@@ -55,7 +57,8 @@ def sealed_tables(metadata: MetaData) -> list[SealedTable]:
     for table in sorted(metadata.tables.values(), key=lambda table: table.name):
         columns = tuple(column.name for column in table.columns if isinstance(column.type, Sealed))
         if columns:
-            found.append(SealedTable(table.name, columns))
+            (key,) = table.primary_key.columns
+            found.append(SealedTable(table.name, key.name, columns))
     return found
 
 
@@ -92,7 +95,7 @@ async def reseal_some(session: AsyncSession, table: SealedTable, first: str, aft
     """Seal values of rows with a greater id than `after` under the first key; None if there is no such row."""
     names = ", ".join(table.columns)
     others = " OR ".join(_OTHERS.format(column=column) for column in table.columns)
-    query = text(_TAKE.format(table=table.name, columns=names, others=others))
+    query = text(_TAKE.format(table=table.name, key=table.key, columns=names, others=others))
     values = {"form": FORM, "first": first, "after": after, "limit": AT_ONCE}
     rows = (await session.execute(query, values)).all()
     if not rows:
@@ -104,16 +107,16 @@ async def reseal_some(session: AsyncSession, table: SealedTable, first: str, aft
             stored: str | None = getattr(row, column)
             if stored is not None and key_of(stored) != first:
                 try:
-                    stored = _resealed(session, table.name, column, row.id, stored)
+                    stored = _resealed(session, table.name, column, row.row_id, stored)
                     resealed += 1
                 except UnavailableException:  # the log tells where
                     unreadable += 1
             given[column].append(stored)
     changes = ", ".join(f"{column} = given.{column}" for column in table.columns)
     arrays = ", ".join(f"CAST(:{column} AS varchar[])" for column in table.columns)
-    put = text(_PUT.format(table=table.name, changes=changes, arrays=arrays, columns=names))
-    await session.execute(put, {"id": [row.id for row in rows], **given})
-    return Batch(rows[-1].id, resealed, unreadable)
+    put = text(_PUT.format(table=table.name, key=table.key, changes=changes, arrays=arrays, columns=names))
+    await session.execute(put, {"row_ids": [row.row_id for row in rows], **given})
+    return Batch(rows[-1].row_id, resealed, unreadable)
 
 
 def _resealed(session: AsyncSession, table: str, column: str, row_id: int, stored: str) -> str:

@@ -13,8 +13,10 @@ from sqlalchemy.exc import DBAPIError
 from health_services.calendars.ics import invitation
 from health_services.database.base import AnyRow
 from health_services.database.engine import Database
+from health_services.database.sealing import Vault
 from health_services.languages.locales import locale_for
 from health_services.languages.speaking import Speaker
+from health_services.notifications.enclosures import opened
 from health_services.notifications.models import Kind
 from health_services.notifications.rendering import push_payload, render, sms_text
 from health_services.notifications.unsubscribing import UnsubscribeLinks
@@ -35,6 +37,12 @@ INVITING = frozenset(
         Kind.APPOINTMENT_RESCHEDULED,
     }
 )
+# The page of the web application at HEALTH_PUBLIC_URL to which each kind of link leads.
+_PAGES = {
+    "email_verification": "verify-email",
+    "password_reset": "reset-password",
+    "invitation": "accept-invitation",
+}
 log = structlog.get_logger("health_services.messages")
 
 # A browser that was off for longer than this has other ways to learn of it.
@@ -48,10 +56,13 @@ class Voice:
     default_locale: str
     links: UnsubscribeLinks
 
-    def content(self, row: AnyRow, unsubscribe_url: str | None = None) -> Content:
-        """What the message says."""
+    def content(self, row: AnyRow, unsubscribe_url: str | None = None, token: str | None = None) -> Content:
+        """What the message says; `token` is that of the link to one of our pages, after which it is asked."""
         locale = locale_for(row.locale, row.preferred_language, default=self.default_locale)
         data: Mapping[str, Any] = orjson.loads(row.data)
+        if token is not None:
+            # in the fragment, which no server and no log ever sees
+            data = {**data, "url": f"{self.links.base_url}/{_PAGES[data['about']]}#token={token}"}
         return content_of(
             Kind(row.kind), locale, name=row.name, visit=_visit(row), data=data, unsubscribe_url=unsubscribe_url
         )
@@ -75,28 +86,31 @@ def _visit(row: AnyRow) -> Visit | None:
 
 @dataclass(frozen=True)
 class MailCarrier:
-    """Sends mails; `sender` is the address they come from."""
+    """Sends mails; `sender` is the address they come from, `vault` opens what is enclosed."""
 
     mailer: Mailer
     voice: Voice
     sender: str
+    vault: Vault
 
     async def carry(self, row: AnyRow) -> None:
         """Send one mail, with an invitation where it changes the person's calendar."""
-        if row.email is None:
+        contents = opened(self.vault, row.user_id, orjson.loads(row.data))
+        address = contents.get("to", row.email)
+        if address is None:
             raise Undeliverable("no e-mail address")
         kind = Kind(row.kind)
         stop = self.voice.links.url(row.user_id, kind)
-        content = self.voice.content(row, stop)
+        content = self.voice.content(row, stop, contents.get("token"))
         text, html = render(content)
         calendar, method = None, None
         if kind in INVITING:
             calendar, method = invitation(
-                row, Speaker(content.locale), to_name=row.name, to_email=row.email, sender=self.sender
+                row, Speaker(content.locale), to_name=row.name, to_email=address, sender=self.sender
             )
         headers = {"List-Unsubscribe": f"<{stop}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
         mail = Mail(
-            to=row.email,
+            to=address,
             subject=content.subject,
             text=text,
             html=html,

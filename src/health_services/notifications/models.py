@@ -29,6 +29,10 @@ class Kind(StrEnum):
 SECURITY_KINDS = frozenset({Kind.EMAIL_VERIFICATION, Kind.PASSWORD_RESET, Kind.SECURITY_NOTICE})
 
 
+# They carry a link that lets its reader in, so they go to the e-mail address only, and nobody can call instead.
+MAILED_KINDS = frozenset({Kind.EMAIL_VERIFICATION, Kind.PASSWORD_RESET})
+
+
 class Channel(StrEnum):
     """How a message reaches a person; in the order in which they are tried unless the person says otherwise."""
 

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-from health_services.notifications.models import SECURITY_KINDS, Channel, Kind, State
+from health_services.notifications.models import MAILED_KINDS, SECURITY_KINDS, Channel, Kind, State
 
 LAST_CALL = timedelta(hours=1)
 # A cancellation is worth telling even if the visit was about to begin.
@@ -83,6 +83,8 @@ class Contact:
 
     def wanted(self, kind: Kind) -> list[Channel]:
         """The channels for this kind of message, in order; none where the person wants none."""
+        if kind in MAILED_KINDS:
+            return [Channel.EMAIL]
         chosen = [Channel(name) for name in self.channels.get(kind, list(Channel)) if name in _CHANNELS]
         if kind in SECURITY_KINDS and Channel.EMAIL not in chosen:
             return [Channel.EMAIL, *chosen]
@@ -206,6 +208,13 @@ def out_of_quiet(
 def notice(kind: Kind, contact: Contact, subject: str, now: datetime, data: Mapping[str, Any]) -> list[Message]:
     """A message about something other than an appointment, on the person's first channel, at once."""
     return _told_now(kind, contact, subject=subject, revision=0, due_at=now, data=data)
+
+
+def mail(
+    kind: Kind, user_id: int, subject: str, now: datetime, data: Mapping[str, Any], expires_at: datetime | None = None
+) -> Message:
+    """A message about something other than an appointment that goes by e-mail, whatever the person prefers."""
+    return Message(kind, Channel.EMAIL, user_id, subject, 0, due_at=now, expires_at=expires_at, data=data)
 
 
 def _about(visit: PlannedVisit) -> dict[str, Any]:

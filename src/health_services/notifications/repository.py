@@ -64,7 +64,7 @@ _NEXT_DUE = text(
 _SENT = text(
     """WITH sent AS (
            UPDATE notifications SET state = 'sent', sent_at = now(), last_error = NULL, is_unreachable = false,
-                  updated_at = now()
+                  data = data - 'enclosed', updated_at = now()
            WHERE id = :id AND state <> 'sent'
            RETURNING id, user_id, appointment_id
        )
@@ -79,7 +79,7 @@ _LATER = text(
 )
 _END = text(
     """UPDATE notifications SET state = :state, last_error = :reason, is_unreachable = :is_unreachable,
-              updated_at = now()
+              data = data - 'enclosed', updated_at = now()
        WHERE id = :id AND attempts = :attempt AND state = 'queued'
        RETURNING id"""
 )

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 import structlog
@@ -21,7 +21,8 @@ from health_services.database.base import AnyRow
 from health_services.database.engine import Database
 from health_services.notifications import deciding
 from health_services.notifications.deciding import ATTEMPTS, Decision, Step
-from health_services.notifications.models import Channel, Kind, State
+from health_services.notifications.enclosures import ENCLOSED
+from health_services.notifications.models import MAILED_KINDS, Channel, Kind, State
 from health_services.notifications.planning import Contact, Message
 from health_services.notifications.repository import LEASE, Ended, NotificationRepository
 from health_services.notifications.service import replan
@@ -128,11 +129,13 @@ class Sender:
         for channel in Contact.read(row.contact).usable(Kind(row.kind), after=self.channel):
             if await notifications.add(replace(_message(row), channel=channel).row()):
                 return
-        await notifications.hold(row.id)
+        if Kind(row.kind) not in MAILED_KINDS:
+            await notifications.hold(row.id)
 
 
 def _message(row: AnyRow) -> Message:
     """The row as it was planned, for another channel at once."""
+    data: dict[str, Any] = orjson.loads(row.data)
     return Message(
         kind=Kind(row.kind),
         channel=Channel(row.channel),
@@ -144,7 +147,7 @@ def _message(row: AnyRow) -> Message:
         lead_minutes=row.lead_minutes,
         starts_at=row.told_starts_at,
         expires_at=row.expires_at,
-        data=orjson.loads(row.data),
+        data={name: value for name, value in data.items() if name != ENCLOSED},
     )
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from health_services.languages.speaking import Speaker
 from health_services.notifications.models import Kind
+from health_services.notifications.notices import DONE
 
 Data = Mapping[str, Any]
 
@@ -132,6 +133,14 @@ def _waitlist_offer(say: Speaker, data: Data) -> Text:
 
 
 def _email_verification(say: Speaker, data: Data) -> Text:
+    if data.get("about") == "invitation":
+        opened = say("An account has been opened for you. Please choose a password, and then sign in.")
+        return Text(
+            subject=say("Your new account"),
+            paragraphs=(opened, say("If you do not expect this, please ignore this message.")),
+            action=(say("Choose a password"), link(data.get("url"))),
+            short=opened,
+        )
     return Text(
         subject=say("Please confirm your e-mail address"),
         paragraphs=(
@@ -167,7 +176,8 @@ def _security_notice(say: Speaker, data: Data) -> Text:
                 "The webhook to %(host)s has been switched off, because its messages could not be delivered."
             ),
         )
-    changed = say("Something about the security of your account has changed.")
+    done = DONE.get(str(data.get("about")))
+    changed = done(say, data) if done else say("Something about the security of your account has changed.")
     not_you = say("If it was not you, please change your password and contact us.")
     return Text(
         subject=say("A notice about the security of your account"),

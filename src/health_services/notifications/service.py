@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from health_services.access.service import Caller
 from health_services.database.base import AnyRow
 from health_services.errors import ConflictException, ResourceNotFoundException
-from health_services.notifications.models import State
+from health_services.notifications.models import MAILED_KINDS, State
 from health_services.notifications.planning import Contact, Message, PlannedVisit, reminders
 from health_services.notifications.repository import Ended, NotificationRepository
 from health_services.pagination import Page
@@ -48,8 +48,8 @@ async def list_all(session: AsyncSession, caller: Caller, wanted: Wanted, page: 
 async def retry(session: AsyncSession, caller: Caller, notification_id: int, now: datetime) -> AnyRow:
     """Let a message that was given up, or that waits for its next attempt, be tried again; answers it as it is then.
 
-    Raises ResourceNotFoundException; ConflictException for one that has not failed, that comes too late, or that
-    another channel has taken over.
+    Raises ResourceNotFoundException; ConflictException for one that has not failed, that comes too late, whose link
+    is forgotten, or that another channel has taken over.
     """
     notifications = NotificationRepository(session)
     found = await notifications.get(notification_id, lock=True)
@@ -60,6 +60,8 @@ async def retry(session: AsyncSession, caller: Caller, notification_id: int, now
         raise ConflictException(f"This message is {found.state}; only one that has failed can be tried again.")
     if found.expires_at is not None and found.expires_at <= now:
         raise ConflictException("It is too late for this message.")
+    if found.state == State.FAILED and found.kind in MAILED_KINDS:
+        raise ConflictException("The link of this message is forgotten; a new one has to be asked for.")
     elsewhere = await notifications.elsewhere(notification_id)
     if elsewhere is not None:
         raise ConflictException(f"This message is {elsewhere.state} by {elsewhere.channel}.")

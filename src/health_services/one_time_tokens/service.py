@@ -13,6 +13,12 @@ from health_services.one_time_tokens.models import Purpose
 from health_services.one_time_tokens.repository import OneTimeTokenRepository
 
 _BYTES = 32
+# How long the token of a mailed link lives.
+MAILED = {
+    Purpose.EMAIL_VERIFICATION: timedelta(hours=24),
+    Purpose.PASSWORD_RESET: timedelta(minutes=30),
+    Purpose.INVITATION: timedelta(days=7),
+}
 
 
 async def issue(

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from health_services.access.dependencies import CurrentCaller
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
+from health_services.access.service import released
 from health_services.api.dependencies import Paging, Session
 from health_services.api.fields import IdInUrl
 from health_services.api.openapi import errors
@@ -39,10 +40,8 @@ async def create_push_subscription(session: Session, caller: CurrentCaller, body
     An endpoint that is known already becomes the caller's, with the new keys. 20 at most.
     """
     await service.require_room(session, caller, body.endpoint)
-    # Nothing is written yet, and no connection is held for as long as DNS takes. Of two requests with one idempotency
-    # key that come this far together, the second is undone when its answer is to be kept.
-    await session.rollback()
-    await service.require_public(body.endpoint)
+    async with released(session, caller):  # DNS
+        await service.require_public(body.endpoint)
     return await service.register(session, caller, body)
 
 

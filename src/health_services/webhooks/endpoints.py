@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from health_services.access.dependencies import CurrentCaller
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
+from health_services.access.service import released
 from health_services.api.dependencies import Now, Paging, Session
 from health_services.api.fields import IdInUrl
 from health_services.api.openapi import errors
@@ -44,10 +45,8 @@ async def create_webhook(request: Request, session: Session, caller: CurrentCall
     """
     state = request.app.state
     await service.require_room(session)
-    # Nothing is written yet, and no connection is held for as long as DNS takes. Of two requests with one idempotency
-    # key that come this far together, the second is undone when its answer is to be kept.
-    await session.rollback()
-    await service.require_reachable(body.url, allow_private=state.settings.webhook_allow_private)
+    async with released(session, caller):  # DNS
+        await service.require_reachable(body.url, allow_private=state.settings.webhook_allow_private)
     return await service.create(session, caller, body, server_secret=state.tokens.secret)
 
 
@@ -77,13 +76,18 @@ async def get_webhook(session: Session, webhook_id: IdInUrl) -> Any:
     responses=errors(ResourceNotFoundException),
 )
 @requires("webhooks:write")
-async def update_webhook(request: Request, session: Session, webhook_id: IdInUrl, body: WebhookUpdate) -> Any:
+async def update_webhook(
+    request: Request, session: Session, caller: CurrentCaller, webhook_id: IdInUrl, body: WebhookUpdate
+) -> Any:
     """Administrators only. Changes what is sent; what is queued already goes out whatever the events are now.
 
     While a webhook is switched off, nothing new is queued for it. Switching it on, or another URL, sends what waits.
     """
-    allow_private = request.app.state.settings.webhook_allow_private
-    return await service.update(session, webhook_id, body, allow_private=allow_private)
+    if "url" in body.sent():
+        async with released(session, caller):  # DNS
+            allow_private = request.app.state.settings.webhook_allow_private
+            await service.require_reachable(body.url, allow_private=allow_private)
+    return await service.update(session, webhook_id, body)
 
 
 @router.post(
