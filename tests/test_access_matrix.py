@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from health_services.notifications.models import Kind
-from tests.access.cast import Cast, fingerprint, make_cast
+from tests.access.cast import Cast, fingerprint, make_cast, make_invited
 from tests.factories import World, booking, soon
 from tests.push_subscriptions.conftest import browser
 
@@ -86,6 +86,10 @@ def _webhook(_: Cast) -> dict[str, Any]:
     return {"url": "https://8.8.8.8/", "events": ["slot.created"]}
 
 
+def _invitation(role: str) -> Callable[[Cast], Any]:
+    return lambda _: {"name": "Ada Wong", "email": f"new{next(_numbers)}@example.org", "role": role}
+
+
 BODIES: dict[tuple[str, str], Callable[[Cast], Any]] = {
     ("POST /api/v1/auth/register", "role patient"): _account("patient"),
     ("POST /api/v1/auth/register", "role doctor"): _account("doctor"),
@@ -99,6 +103,7 @@ BODIES: dict[tuple[str, str], Callable[[Cast], Any]] = {
     ("PUT /api/v1/patients/{patient_id}", "allergies"): lambda _: {"allergies": "Penicillin"},
     ("PUT /api/v1/patients/{patient_id}", "blood group"): lambda _: {"blood_group": "AB-"},
     ("PUT /api/v1/patients/{patient_id}", "is_active"): lambda _: {"is_active": False},
+    ("POST /api/v1/patients/{patient_id}/emergency-access", ""): lambda _: {"reason": "Unconscious, allergies?"},
     ("POST /api/v1/doctors", ""): _doctor,
     ("PUT /api/v1/doctors/{doctor_id}", ""): lambda _: {"experience_years": 7},
     ("POST /api/v1/clinics", ""): lambda _: {"name": "City Health Center"},
@@ -112,6 +117,17 @@ BODIES: dict[tuple[str, str], Callable[[Cast], Any]] = {
     ("PUT /api/v1/appointments/{appointment_id}", "is_active: in error"): lambda _: {"is_active": False},
     ("PUT /api/v1/users/me/preferences", ""): lambda _: {"locale": "de"},
     ("POST /api/v1/users/me/push-subscriptions", ""): lambda _: browser(host="8.8.8.8"),
+    ("POST /api/v1/auth/invitation/accept", "the token of a mail"): lambda cast: {
+        "token": cast.ids["token"],
+        "password": PASSWORD,
+    },
+    ("PUT /api/v1/users/me", "name"): lambda _: {"name": "Grace Okafor"},
+    ("PUT /api/v1/users/me", "e-mail"): lambda _: {"email": f"new{next(_numbers)}@example.org"},
+    ("PUT /api/v1/users/{user_id}", "role"): lambda _: {"role": "admin"},
+    ("PUT /api/v1/users/{user_id}", "is_active"): lambda _: {"is_active": False},
+    ("POST /api/v1/users/invitations", "role doctor"): _invitation("doctor"),
+    ("POST /api/v1/users/invitations", "role admin"): _invitation("admin"),
+    ("POST /api/v1/api-keys", ""): lambda _: {"name": "Kiosk", "scopes": ["slots:*"]},
     ("POST /api/v1/webhooks", ""): _webhook,
     ("PUT /api/v1/webhooks/{webhook_id}", ""): lambda _: {"is_active": False},
 }
@@ -143,6 +159,8 @@ async def _stage(world: World, app: FastAPI, row: Row, password_hash: str) -> Ca
         cast.ids["slot_id"] = cast.free_slot
     if "calendar" in row.path:
         cast.ids["token"] = await _open_feeds(world, cast)
+    if "invit" in row.path:
+        cast.ids |= await make_invited(world, cast)
     if "unsubscribe" in row.path:
         url = app.state.links.url(cast.patient.user_id, Kind.APPOINTMENT_REMINDER)
         cast.ids["token"] = url.rpartition("/")[2]

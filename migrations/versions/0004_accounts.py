@@ -115,7 +115,16 @@ TABLES = (
     # The directory is public, accounts are not: a doctor's name stands in both.
     "ALTER TABLE doctors ADD COLUMN name varchar NOT NULL DEFAULT ''",
     "UPDATE doctors d SET name = u.name FROM users u WHERE u.id = d.user_id",
-    "ALTER TABLE users ADD COLUMN erased_at timestamptz",
+    # What is erased stays erased, whoever writes; `erased_reason` is sealed.
+    """
+    ALTER TABLE users ADD COLUMN erased_at timestamptz, ADD CONSTRAINT ck_users_erased CHECK (
+        erased_at IS NULL OR NOT is_active AND name = 'Erased person' AND email IS NULL AND password_hash IS NULL
+        AND mobile_no IS NULL AND address IS NULL)""",
+    """
+    ALTER TABLE patients ADD COLUMN erased_at timestamptz, ADD COLUMN erased_reason varchar,
+        ADD CONSTRAINT ck_patients_erased CHECK (
+            erased_at IS NULL OR NOT is_active AND date_of_birth IS NULL AND blood_group IS NULL AND allergies IS NULL
+            AND emergency_contact IS NULL AND sex IS NULL AND preferred_language IS NULL)""",
 )
 
 INDEXES = (
@@ -132,6 +141,7 @@ INDEXES = (
     "CREATE UNIQUE INDEX ix_api_keys_prefix ON api_keys (prefix)",
     "CREATE INDEX ix_emergency_accesses_patient_id ON emergency_accesses (patient_id, doctor_id)",
     "CREATE INDEX ix_users_role ON users (role, id)",
+    "CREATE INDEX ix_users_erased_at ON users (erased_at) WHERE erased_at IS NOT NULL",
 )
 
 # Whoever changes a password, a role or whether an account is active ends its sessions, psql included. A hash that is
@@ -181,7 +191,8 @@ TRIGGERS = (
     """CREATE TRIGGER doctors_set_name BEFORE INSERT OR UPDATE OF user_id ON doctors
        FOR EACH ROW EXECUTE FUNCTION doctors_set_name()""",
     """CREATE TRIGGER users_rename_doctor AFTER UPDATE OF name ON users
-       FOR EACH ROW WHEN (OLD.name <> NEW.name) EXECUTE FUNCTION users_rename_doctor()""",
+       FOR EACH ROW WHEN (OLD.name <> NEW.name AND NEW.erased_at IS NULL)
+       EXECUTE FUNCTION users_rename_doctor()""",
 )
 
 RIGHTS = (
@@ -205,6 +216,7 @@ RIGHTS = (
        ON api_keys TO health_app""",
     "GRANT INSERT (patient_id, doctor_id, reason, expires_at), UPDATE (reason) ON emergency_accesses TO health_app",
     "GRANT INSERT (erased_at), UPDATE (erased_at) ON users TO health_app",
+    "GRANT INSERT (erased_at, erased_reason), UPDATE (erased_at, erased_reason) ON patients TO health_app",
 )
 
 GUARDS = ("users_end_sessions()", "doctors_set_name()", "users_rename_doctor()")
@@ -231,5 +243,6 @@ def downgrade() -> None:
     op.execute("ALTER TABLE doctors DROP COLUMN name")
     op.execute("DROP INDEX ix_users_role")
     op.execute("ALTER TABLE users DROP COLUMN erased_at")
+    op.execute("ALTER TABLE patients DROP COLUMN erased_at, DROP COLUMN erased_reason")
     for name in NAMES:
         op.execute(f"DROP TABLE {name}")

@@ -56,8 +56,8 @@ INDEXES = (
     "CREATE UNIQUE INDEX ix_audit_seals_entry_id ON audit_seals (entry_id)",
 )
 
-# What a patient sees of who looked: the name of whoever it was stands in a row that he cannot see. Another patient's is
-# not shown even so. It answers nobody but the patient and administrators.
+# What a patient sees of who looked: the name of whoever it was stands in a row that he cannot see. The name of another
+# patient, who was refused, is not shown even so. It answers nobody but the patient and administrators.
 ACCESS_LOG = """
 CREATE FUNCTION access_log_of(patient bigint, skip bigint, most bigint) RETURNS TABLE (
     id bigint, at timestamptz, user_id bigint, role user_role, name varchar, action varchar, object varchar,
@@ -74,7 +74,8 @@ CREATE FUNCTION access_log_of(patient bigint, skip bigint, most bigint) RETURNS 
     ) l
     LEFT JOIN users u ON u.id = l.user_id
     CROSS JOIN LATERAL (
-        SELECT u.role <> 'patient' OR EXISTS (SELECT FROM patients p WHERE p.id = patient AND p.user_id = u.id)
+        SELECT u.role <> 'patient' OR l.outcome = 'success'
+               OR EXISTS (SELECT FROM patients p WHERE p.id = patient AND p.user_id = u.id)
     ) w (is_shown)
     WHERE current_setting('app.role', true) = 'admin' OR current_setting('app.patient_id', true) = patient::text
     ORDER BY l.id DESC OFFSET skip LIMIT most

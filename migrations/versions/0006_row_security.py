@@ -88,7 +88,7 @@ BEGIN
     RETURN NEXT account_row;
 END $$"""
 
-# The same by an API key, whose use is noted once a minute.
+# The same by an API key, whose use is noted once a minute; of two requests at once by only one, and none waits.
 ACT_AS_KEY = f"""
 CREATE FUNCTION act_as_key(key_prefix varchar, key_hash bytea) RETURNS SETOF caller
 LANGUAGE plpgsql {DEFINER} AS $$
@@ -107,7 +107,8 @@ BEGIN
         RETURN;
     END IF;
     IF key.last_used_at IS NULL OR key.last_used_at < now() - interval '1 minute' THEN
-        UPDATE api_keys SET last_used_at = now() WHERE id = key.id;
+        UPDATE api_keys SET last_used_at = now()
+        WHERE id = (SELECT k.id FROM api_keys k WHERE k.id = key.id FOR NO KEY UPDATE SKIP LOCKED);
     END IF;
     account_row.api_key_id := key.id;
     account_row.scopes := key.scopes;
@@ -236,6 +237,35 @@ CREATE FUNCTION caller_of(account bigint) RETURNS TABLE (
     WHERE u.id = account
 $$"""
 
+# Nobody books for a person who is being erased, or writes about him: whoever comes first makes the other wait, for the
+# patient's row is locked before it is read. It comes before the counters: appointment, patient, slot is the order.
+REFUSE_ERASED = f"""
+CREATE FUNCTION appointments_refuse_erased() RETURNS trigger
+LANGUAGE plpgsql {DEFINER} AS $$
+DECLARE
+    erased timestamptz;
+BEGIN
+    SELECT erased_at INTO erased FROM patients WHERE id = NEW.patient_id FOR KEY SHARE;
+    IF erased IS NOT NULL THEN
+        RAISE EXCEPTION 'the person was erased'
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'ck_appointments_patient_erased';
+    END IF;
+    RETURN NULL;
+END $$"""
+REFUSING = """
+CREATE TRIGGER "00_appointments_erased"
+AFTER INSERT OR UPDATE OF status, reason_for_visit, notes, cancelled_reason ON appointments
+FOR EACH ROW WHEN (NEW.status IN ('pending', 'confirmed')
+                   OR COALESCE(NEW.reason_for_visit, NEW.notes, NEW.cancelled_reason) IS NOT NULL)
+EXECUTE FUNCTION appointments_refuse_erased()"""
+
+# What is to be forgotten is found by these; what a booking writes is in none of them.
+FORGETTING = {
+    "ix_notifications_created_at_kept": "notifications (created_at) WHERE data <> '{}'::jsonb AND state <> 'queued'",
+    "ix_webhook_deliveries_created_at_kept": "webhook_deliveries (created_at) WHERE body <> '' AND state <> 'queued'",
+    "ix_webhook_deliveries_subject_kept": "webhook_deliveries (subject) WHERE body <> '' AND state <> 'queued'",
+}
+
 RIGHTS = (
     # An id is part of what is sealed, so it is drawn before the row is made.
     "GRANT INSERT (id) ON patients, appointments, emergency_accesses TO health_app",
@@ -264,6 +294,11 @@ def upgrade() -> None:
         op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO health_app")
     for statement in RIGHTS:
         op.execute(statement)
+    op.execute(REFUSE_ERASED)
+    op.execute("REVOKE ALL ON FUNCTION appointments_refuse_erased() FROM PUBLIC")
+    op.execute(REFUSING)
+    for name, place in FORGETTING.items():
+        op.execute(f"CREATE INDEX {name} ON {place}")
     for table, rule in POLICIES.items():
         _close(table)
         op.execute(f"CREATE POLICY {table}_context ON {table} TO health_app USING ({rule}) WITH CHECK ({rule})")
@@ -296,6 +331,10 @@ def downgrade() -> None:
     for table in APPENDED:
         op.execute(f"DROP POLICY {table}_append ON {table}")
     op.execute("DROP POLICY one_time_tokens_begin ON one_time_tokens")
+    op.execute('DROP TRIGGER "00_appointments_erased" ON appointments')
+    op.execute("DROP FUNCTION appointments_refuse_erased()")
+    for name in FORGETTING:
+        op.execute(f"DROP INDEX {name}")
     op.execute("REVOKE INSERT (id) ON patients, appointments FROM health_app")
     op.execute("REVOKE USAGE ON SEQUENCE patients_id_seq, appointments_id_seq FROM health_app")
     op.execute("REVOKE UPDATE (reason_for_visit) ON appointments FROM health_app")

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services import key_rotation, sending, serving
+from health_services import auditing, key_rotation, sending, serving
 from health_services.api.middleware import configure_logging
+from health_services.audit.service import of_command
 from health_services.auth.passwords import Passwords
 from health_services.auth.service import create_account
 from health_services.database import backup as backups
@@ -84,6 +85,7 @@ def _settings() -> Settings:
 
 
 cli.add_typer(key_rotation.commands(_settings, say), name="keys")
+cli.add_typer(auditing.commands(_settings, say), name="audit")
 
 
 def _sending_settings() -> Settings:
@@ -102,7 +104,7 @@ def _in_session(work: Callable[[AsyncSession, Installation], Awaitable[T]]) -> T
     async def run(place: Installation) -> T:
         role = await place.prepare(lambda _: None)
         await place.migrate()
-        database = place.database(role)
+        database = place.database(role, place.vault())
         try:
             async with database.writing() as session, session.begin():
                 return await work(session, place)
@@ -177,15 +179,19 @@ def create_admin(
     request = serving.administrator(email, _new_password(), name)
 
     async def work(session: AsyncSession, place: Installation) -> None:
-        await create_account(session, Passwords.of(place.settings), request)
+        user = await create_account(session, Passwords.of(place.settings), request)
+        await of_command(session, "create-admin", user.id)
 
     _in_session(work)
     say(f"{request.email} is an administrator now.")
 
 
-def _change(email: str, **values: object) -> None:
+def _change(action: str, email: str, **values: object) -> None:
     async def work(session: AsyncSession, _: Installation) -> int | None:
-        return await UserRepository(session).change(email.strip().lower(), **values)
+        user_id = await UserRepository(session).change(email.strip().lower(), **values)
+        if user_id is not None:
+            await of_command(session, action, user_id)
+        return user_id
 
     if _in_session(work) is None:
         raise OperatorError(f"There is no account with the e-mail address {email}.")
@@ -194,14 +200,14 @@ def _change(email: str, **values: object) -> None:
 @users.command()
 def deactivate(email: str) -> None:
     """End an account's access at once; nothing of it is deleted."""
-    _change(email, is_active=False)
+    _change("user deactivate", email, is_active=False)
     say(f"{email} cannot sign in any more.")
 
 
 @users.command()
 def activate(email: str) -> None:
     """Let a deactivated account sign in again."""
-    _change(email, is_active=True)
+    _change("user activate", email, is_active=True)
     say(f"{email} can sign in again.")
 
 
@@ -213,7 +219,7 @@ def set_password(email: str) -> None:
     if reason:
         raise OperatorError(f"The password {reason}.")
     hashed = asyncio.run(Passwords.of(_settings()).hash(password))
-    _change(email, password_hash=hashed)
+    _change("user set-password", email, password_hash=hashed)
     say(f"{email} has a new password.")
 
 
@@ -265,8 +271,7 @@ def database_url(
 def openapi() -> None:
     """Print the OpenAPI document."""
     placeholders = {"database_url": SecretStr("postgresql:///none"), "secret_key": SecretStr("-" * 32)}
-    keys = {"encryption_keys": {"none": SecretStr("A" * 43)}}
-    app = create_app(load_settings().model_copy(update=placeholders | keys))
+    app = create_app(load_settings().model_copy(update=placeholders))
     print(orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2).decode())
 
 
@@ -276,6 +281,7 @@ def backup(
 ) -> None:
     """Write a consistent dump of the whole database; it holds personal data, so only its owner can read it."""
     with installation(_settings(), say) as place:
+        asyncio.run(auditing.note(place, "backup"))
         backups.dump(place.owner_url, file, place.bin_dir)
     say(f"Wrote {file}.")
 
@@ -287,4 +293,5 @@ def restore(file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) 
         asyncio.run(place.prepare(say))
         backups.restore(place.owner_url, file, place.bin_dir)
         asyncio.run(place.migrate())
+        asyncio.run(auditing.note(place, "restore"))
     say(f"Restored {file}.")

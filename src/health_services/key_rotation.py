@@ -12,6 +12,7 @@ from rich.progress import Progress
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.tokens import secrets_of
+from health_services.auditing import note
 from health_services.database import resealing
 from health_services.database.base import Base
 from health_services.database.engine import Database
@@ -61,6 +62,7 @@ def commands(settings: Callable[[], Settings], say: Say) -> typer.Typer:
             with bar:
                 task = bar.add_task("Values", total=None)
                 done = asyncio.run(rotate_keys(place, lambda n, total: bar.update(task, completed=n, total=total)))
+            asyncio.run(note(place, "keys rotate"))
             if place.settings.encryption_keys:
                 say(_GIVEN)
             say(f"Every value is encrypted with the key {done.first} now; {done.values} were changed.")
@@ -72,7 +74,7 @@ def commands(settings: Callable[[], Settings], say: Say) -> typer.Typer:
 
 async def listed(place: Installation) -> list[str]:
     """A line for each key of the ring, for keys that are missing, and for values in the clear."""
-    vault = place.vault()
+    ring = place.vault().prepare()
     await place.insist_on_schema(await place.prepare(lambda _: None))
     tables = resealing.sealed_tables(Base.metadata)
     owner = _as_owner(place)
@@ -82,9 +84,7 @@ async def listed(place: Installation) -> list[str]:
             counts = await resealing.count_by_key(session, tables)
     finally:
         await owner.close()
-    lines = [
-        _line(name, counts.pop(name, 0), "encrypts" if name == vault.ring.first else "") for name in vault.ring.ids
-    ]
+    lines = [_line(name, counts.pop(name, 0), "encrypts" if name == ring.first else "") for name in ring.ids]
     in_the_clear = counts.pop(None, 0)
     lines += [_line(str(name), count, "missing: these values cannot be read") for name, count in counts.items()]
     return [*lines, _line("in the clear", in_the_clear, "")]

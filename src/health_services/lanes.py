@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.tokens import secrets_of
 from health_services.announcements.service import of_disabled_webhook
+from health_services.audit.sealer import Sealer
 from health_services.database.base import AnyRow
 from health_services.database.engine import Database
 from health_services.database.key_file import vault_for
@@ -72,4 +73,5 @@ async def open_worker(settings: Settings, role: str | None) -> AsyncIterator[Wor
         ]
         deliveries = Deliveries(database, http, links.secrets, concurrency=concurrency, announce=_tell_of_disabled)
         lanes += [Lane("webhooks", deliveries, concurrency), Lane("earlier visits", EarlierVisits(database), 1)]
+        lanes.append(Lane("audit", Sealer(database), 1))
         yield Worker(lanes, poll_seconds=settings.worker_poll_seconds)

@@ -14,17 +14,23 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from sqlalchemy.exc import DBAPIError
 
+import health_services.accounts.endpoints
+import health_services.api_keys.endpoints
 import health_services.appointment_slots.endpoints
 import health_services.appointments.endpoints
+import health_services.audit.endpoints
 import health_services.auth.endpoints
 import health_services.calendars.endpoints
 import health_services.clinics.endpoints
 import health_services.doctors.endpoints
+import health_services.emergency_accesses.endpoints
+import health_services.invitations.endpoints
 import health_services.monitoring.endpoints
 import health_services.notifications.endpoints
 import health_services.patients.endpoints
 import health_services.preferences.endpoints
 import health_services.push_subscriptions.endpoints
+import health_services.second_factors.endpoints
 import health_services.webhooks.endpoints
 from health_services.access.permissions import Rule, rule_of
 from health_services.access.route import GuardedRoute
@@ -56,7 +62,11 @@ WORKER_GRACE_SECONDS = TIMEOUT_SECONDS + 5
 # In the guide's order; it is also the order of the documentation.
 ROUTERS = (
     health_services.auth.endpoints.router,
+    health_services.second_factors.endpoints.router,
+    health_services.invitations.endpoints.accept_router,
     health_services.patients.endpoints.router,
+    health_services.audit.endpoints.patient_router,
+    health_services.emergency_accesses.endpoints.router,
     health_services.appointments.endpoints.patient_router,
     health_services.doctors.endpoints.router,
     health_services.appointments.endpoints.doctor_router,
@@ -71,7 +81,13 @@ ROUTERS = (
     health_services.push_subscriptions.endpoints.router,
     health_services.calendars.endpoints.feed_router,
     health_services.calendars.endpoints.router,
+    health_services.accounts.endpoints.router,
+    health_services.second_factors.endpoints.user_router,
+    health_services.invitations.endpoints.router,
+    health_services.invitations.endpoints.patient_router,
+    health_services.api_keys.endpoints.router,
     health_services.webhooks.endpoints.router,
+    health_services.audit.endpoints.router,
 )
 # Outside the API: for machines that watch over this one.
 PLAIN_ROUTERS = (health.router, health_services.monitoring.endpoints.router, security_txt.router)
@@ -84,7 +100,10 @@ TAGS = (
     ("Appointments", "Booking and cancelling."),
     ("Notifications", "What is sent to whom, and how people want to be told."),
     ("Calendar", "Appointments in people's own calendars (iCalendar)."),
+    ("Users", "Accounts: one's own, everybody's for administrators, and inviting people to them."),
+    ("API keys", "For machines that call in somebody's name."),
     ("Webhooks", "Other systems are told of what happens (Standard Webhooks)."),
+    ("Audit", "Who did what to whose data."),
     ("Health", "For load balancers and monitoring."),
 )
 DESCRIPTION = """Find a doctor, book, be seen.
@@ -132,6 +151,7 @@ def create_app(settings: Settings | None = None, *, role: str | None = None, has
 def _wire(app: FastAPI, settings: Settings, role: str | None) -> None:
     assert settings.database_url is not None, "the launcher decides which database"
     tokens = Tokens(secrets_of(settings), timedelta(minutes=settings.access_token_minutes))
+    app.state.vault = vault_for(settings)
     app.state.database = Database.connect(
         settings.database_url.get_secret_value(),
         role=role,
@@ -141,7 +161,7 @@ def _wire(app: FastAPI, settings: Settings, role: str | None) -> None:
             "statement_timeout_ms": settings.statement_timeout_ms,
             "lock_timeout_ms": settings.lock_timeout_ms,
         },
-        vault=vault_for(settings),
+        vault=app.state.vault,
     )
     app.state.tokens = tokens
     lifetimes = Lifetimes(
@@ -161,6 +181,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     configure_logging(settings.log_level, as_text=logs_as_text(settings))
     await app.state.gate.passwords.prepare()
     app.state.limiter.prepare()
+    app.state.vault.prepare()
     app.state.push = push_gateway_of(settings)
     purging = asyncio.create_task(_purge_regularly(app.state.database))
     try:

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import unicodedata
@@ -21,6 +22,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from health_services.api.protocol import Protocol
+from health_services.audit.service import of_command
 from health_services.auth.passwords import Passwords, why_refused
 from health_services.auth.schemas import UserRegister
 from health_services.auth.service import create_account
@@ -58,7 +60,7 @@ async def _first_admin(
     place: Installation, settings: Settings, admin: UserRegister, role: str | None, say: Say
 ) -> None:
     """Make the administrator of the settings where there is none; several servers may start at once."""
-    database = place.database(role)
+    database = place.database(role, place.vault())
     try:
         async with database.writing() as session, session.begin():
             if await UserRepository(session).has_admin(lock=True):
@@ -67,7 +69,8 @@ async def _first_admin(
             if await UserRepository(session).credentials(admin.email) is not None:
                 say(f"HEALTH_ADMIN_EMAIL: {admin.email} has an account already, which is no active administrator's.")
                 return
-            await create_account(session, Passwords.of(settings), admin)
+            user = await create_account(session, Passwords.of(settings), admin)
+            await of_command(session, "serve: first administrator", user.id)
         say(f"Made the administrator {admin.email}.")
     finally:
         await database.close()
@@ -250,7 +253,11 @@ def worker_app() -> FastAPI:
     """The application of one of several worker processes, which ends when its parent does."""
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     has_worker = bool(os.environ.get(_WORKER_VARIABLE))
-    return create_app(load_settings(), role=os.environ.get(_ROLE_VARIABLE) or None, has_worker=has_worker)
+    try:
+        return create_app(load_settings(), role=os.environ.get(_ROLE_VARIABLE) or None, has_worker=has_worker)
+    except OperatorError as error:  # of which uvicorn knows nothing: it would start a process after the other
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(STARTUP_FAILURE) from None
 
 
 def _end_with_parent(parent: int) -> None:

@@ -1,5 +1,6 @@
 """Everybody who can stand before one and the same door, and a fingerprint of the database."""
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,11 +96,31 @@ async def _messages(world: World, patient: Person, appointment: int) -> dict[str
                VALUES ('appointment_booked', 'email', $2, $3, $1, 'failed', now(), now(), true) RETURNING id""",
             *(f"appointment:{appointment}", patient.user_id, appointment),
         ),
+        "key_id": await insert(
+            """INSERT INTO api_keys (user_id, name, prefix, secret_hash, scopes)
+               VALUES ($1, 'Kiosk', $2, '', '{slots:*}') RETURNING id""",
+            *(patient.user_id, f"{patient.user_id:012}"),
+        ),
         "subscription_id": await insert(
             "INSERT INTO push_subscriptions (user_id, endpoint, p256dh, auth) VALUES ($1, $2, '', '') RETURNING id",
             *(patient.user_id, f"https://8.8.8.8/{appointment}"),
         ),
     }
+
+
+async def make_invited(world: World, cast: Cast) -> dict[str, Any]:
+    """Somebody who has chosen no password yet, and the token of his invitation; the patient has no password either."""
+    invited = await world.user("doctor", password_hash=None)
+    token = f"invitation of {invited.user_id}"
+    await world.owner.execute(
+        """INSERT INTO one_time_tokens (token_hash, purpose, user_id, expires_at)
+           VALUES ($1, 'invitation', $2, now() + interval '1 day')""",
+        *(hashlib.sha256(token.encode()).digest(), invited.user_id),
+    )
+    async with world.owner.transaction():  # his sessions go on
+        await world.owner.execute("SET LOCAL app.is_rehash = 'on'")
+        await world.owner.execute("UPDATE users SET password_hash = NULL WHERE id = $1", cast.patient.user_id)
+    return {"user_id": invited.user_id, "token": token}
 
 
 async def fingerprint(owner: asyncpg.Connection) -> dict[str, str]:

@@ -138,7 +138,8 @@ async def test_the_role_doctor_alone_has_no_doctors_right(
     refused = await _as_doctor(api, cast.doctor, cast.ids, cast.free_slot, half.headers)
     assert set(refused.values()) == {403}, refused
     await owner.execute("UPDATE users SET role = 'patient' WHERE id = $1", cast.doctor.user_id)
-    refused = await _as_doctor(api, cast.doctor, cast.ids, cast.free_slot, cast.doctor.headers)
+    headers = await world.sign_in(cast.doctor.user_id)  # the change of role has ended his session
+    refused = await _as_doctor(api, cast.doctor, cast.ids, cast.free_slot, headers)
     assert set(refused.values()) == {403}, refused
 
 

@@ -91,7 +91,7 @@ async def test_the_log_holds_no_secret_and_no_person(
     statuses = await _ask_everything(api, cast, token)
     assert {200, 400, 401, 404, 405, 409, 415} == set(statuses)
     with monkeypatch.context() as broken:
-        broken.setattr(Tokens, "user_id", _crash)
+        broken.setattr(Tokens, "read", _crash)
         crash = await api.get("/auth/profile", params={"token": token})
         assert crash.status_code == 500
         assert not [secret for secret in (token, EMAIL, PASSWORD, "RuntimeError") if secret in crash.text]

@@ -122,7 +122,7 @@ async def test_a_slot_that_moves_takes_its_appointments_to_the_other_day(
     api: httpx.AsyncClient, world: World, owner: asyncpg.Connection
 ):
     doctor = await world.doctor(max_patients_per_day=1)
-    start = SOON + timedelta(days=3)
+    start = SOON.replace(hour=12) + timedelta(days=3)
     booked = await book(api, world, doctor, start)
     slot, appointment = booked.json()["slot_id"], booked.json()["id"]
     moved = "UPDATE appointment_slots SET slot_datetime = slot_datetime + $2 WHERE id = $1"

@@ -10,6 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from health_services.serving import at_address
+from health_services.settings import Settings
 from tests.certificates import Authority
 from tests.cli.commands import Command, run, stop
 from tests.database.conftest import make_open_directory
@@ -76,6 +78,11 @@ def test_nothing_older_than_tls_1_2(port: int, authority: Authority, version: st
             return
         with context.wrap_socket(plain, server_hostname="localhost") as secured:
             assert (secured.version() or "").replace(".", "_") == version
+
+
+def test_links_lead_to_where_it_serves():
+    for scheme in ("http", "https"):
+        assert at_address(Settings(), "127.0.0.1", 8000, scheme).public_url == f"{scheme}://localhost:8000"
 
 
 def test_plain_http_says_nothing_of_tls(served: tuple[Command, httpx.Client]):

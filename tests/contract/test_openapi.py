@@ -67,7 +67,7 @@ OPERATIONS = {
         "list_webhook_deliveries",
         "redeliver_webhook_delivery",
     ],
-    "Health": ["healthz", "readyz", "metrics"],
+    "Health": ["healthz", "readyz", "metrics", "security_txt"],
 }
 # Who may send the example; administrators may send all others.
 SENDERS = {"register": "anonymous", "login": "anonymous", "update_appointment": "doctor"}

@@ -112,7 +112,7 @@ async def test_nothing_stands_in_the_table_in_the_clear(
 def changed_secret(app: FastAPI) -> Iterator[Tokens]:
     """The way back to the tokens of before, once the test has put these in their place."""
     before = app.state.tokens
-    yield Tokens(b"another secret, of 32 bytes at least", before.lifetime)
+    yield Tokens((b"another secret, of 32 bytes at least",), before.lifetime)
     app.state.tokens = before
 
 

@@ -14,19 +14,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy.exc import StatementError
+from sqlalchemy.ext.asyncio import async_sessionmaker
 from structlog.testing import capture_logs
 
 from health_services.appointments.repository import AppointmentRepository
 from health_services.database.base import Base
 from health_services.database.context import as_service
+from health_services.database.engine import make_engine
 from health_services.database.key_file import KeyFile, vault_for
-from health_services.database.resealing import SealedTable, sealed_tables
+from health_services.database.resealing import insist_on_rights, sealed_tables
 from health_services.database.sealing import KeyRing, Vault, key_of
 from health_services.errors import OperatorError, UnavailableException
 from health_services.patients.models import Patient
 from health_services.settings import Settings
 from tests.conftest import test_settings
 from tests.factories import World, booking
+from tests.servers import TestDatabase
 
 ONE, OTHER = b"1" * 32, b"2" * 32
 PLACE = ("patients", "allergies", 7)
@@ -119,9 +122,13 @@ def test_a_message_is_authentic_under_its_key_alone():
 
 
 def test_the_sealed_columns_are_found_in_the_models():
-    found = sealed_tables(Base.metadata)
-    assert SealedTable("appointments", "id", ("reason_for_visit", "notes")) in found
-    assert SealedTable("patients", "id", ("allergies", "emergency_contact")) in found
+    found = {(table.name, table.key, column) for table in sealed_tables(Base.metadata) for column in table.columns}
+    assert found >= {
+        ("appointments", "id", "reason_for_visit"),
+        ("appointments", "id", "notes"),
+        ("patients", "id", "allergies"),
+        ("patients", "id", "emergency_contact"),
+    }
 
 
 def file_vault(directory: Path) -> Vault:
@@ -201,7 +208,9 @@ def test_a_running_process_without_its_file_seals_nothing(tmp_path: Path):
     assert [log["event"] for log in logs] == ["the encryption keys cannot be read"]
     assert running.open(*PLACE, sealed) == "Penicillin"
     with pytest.raises(OperatorError, match="cannot be kept in"):
-        file_vault(tmp_path)
+        file_vault(tmp_path).prepare()
+    with capture_logs(), pytest.raises(UnavailableException):
+        file_vault(tmp_path).open(*PLACE, sealed)
 
 
 def test_keys_of_the_settings_leave_the_data_directory_alone(tmp_path: Path):
@@ -300,6 +309,17 @@ async def test_a_forgotten_seal_writes_nothing(app: FastAPI, world: World, owner
             found[0].notes = "Rest."
             await session.flush()
     assert await owner.fetchval("SELECT count(notes) FROM appointments") == 0
+
+
+async def test_keys_are_rotated_by_nobody_from_whom_rows_are_hidden(app: FastAPI, database: TestDatabase):
+    tables = sealed_tables(Base.metadata)
+    async with app.state.database.reading() as session:
+        with pytest.raises(OperatorError, match="needs the database's owner"):
+            await insist_on_rights(session, tables)
+    engine = make_engine(database.owner_url)
+    async with async_sessionmaker(engine)() as session:
+        await insist_on_rights(session, tables)
+    await engine.dispose()
 
 
 def test_tests_have_a_key_of_their_own():

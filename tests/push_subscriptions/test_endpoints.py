@@ -240,7 +240,7 @@ async def test_private_endpoints_are_refused_also_where_webhooks_may_have_them(
 async def test_what_the_sender_reads_and_forgets(api: httpx.AsyncClient, world: World, app: FastAPI):
     ann, bob = await world.patient(), await world.patient()
     first, second, third = await add(api, ann, "1"), await add(api, bob, "2"), await add(api, ann, "3")
-    async with app.state.database.writing() as session, session.begin():
+    async with app.state.worker_database.writing() as session, session.begin():
         repository = PushSubscriptionRepository(session)
         found = await repository.of_user(ann.user_id)
         assert [(row.id, row.endpoint, row.p256dh, row.auth) for row in found] == [

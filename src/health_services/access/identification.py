@@ -76,6 +76,8 @@ async def identify(
         caller = await act_as(session, credential.user_id, credential.session_id, trail)
     if caller.role not in rule.roles:
         raise AuthorizationException
+    if caller.scopes is not None and rule.is_account:
+        raise AuthorizationException("No API key can do this: sign in.")
     if caller.scopes is not None and not allows(caller.scopes, rule):
         raise AuthorizationException(f"This API key lacks the scope {rule.name}.")
     if not rule.is_account:

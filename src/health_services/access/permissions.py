@@ -72,7 +72,7 @@ PERMISSIONS: dict[str, Rule] = {
     "auth:second-factors": _ACCOUNT,
     "api-keys:read": _ACCOUNT,
     "api-keys:write": _ACCOUNT,
-    "users:me": _only(P, D, S, A),
+    "users:me": _ACCOUNT,
     "users:read": _only(A),
     "users:write": _only(A),
     "users:invite": _only(A),
@@ -117,8 +117,12 @@ PERMISSIONS: dict[str, Rule] = {
     "webhooks:write": _only(A),
 }
 
-# What an API key may be given: these, and «clinics:*» for all that begin so.
-SCOPES = frozenset(name for name, rule in PERMISSIONS.items() if rule.token is Token.REQUIRED and not rule.is_account)
+# What an API key may be given: these, and «clinics:*» for all that begin so. The directory needs none.
+SCOPES = frozenset(
+    name
+    for name, rule in PERMISSIONS.items()
+    if (rule.token is Token.REQUIRED and not rule.is_account) or rule is _DIRECTORY
+)
 
 _MARK = "access_rule"
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])

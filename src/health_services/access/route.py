@@ -96,7 +96,8 @@ async def _answer(request: StrictRequest, door: _Door, trail: Trail) -> Response
 async def _count(request: Request, credential: Bearer | Key | None) -> None:
     """Raise RateLimitedException for whoever calls too often; no database is asked."""
     if isinstance(credential, Key):
-        await request.app.state.limiter.hit("api_key", credential.prefix)
+        # with its secret: who only knows how a key begins uses nothing up
+        await request.app.state.limiter.hit("api_key", credential.prefix, credential.secret)
     elif credential is not None:
         await request.app.state.limiter.hit("caller", str(credential.user_id))
 

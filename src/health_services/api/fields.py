@@ -115,6 +115,13 @@ def _digits(value: Any) -> Any:
     return value
 
 
+def _truth(value: Any) -> Any:
+    """A truth in a query: true or false, where the framework would also read 'on' and '1'."""
+    if isinstance(value, str) and value not in {"true", "false"}:
+        raise ValueError("must be true or false")
+    return value
+
+
 Email = Annotated[
     str,
     StringConstraints(max_length=254),
@@ -130,6 +137,7 @@ IdInUrl = Annotated[int, Field(ge=1, le=BIGINT_MAX, examples=[1]), BeforeValidat
 SkipInUrl = Annotated[int, Field(ge=0, le=MAX_SKIP), BeforeValidator(_digits)]
 LimitInUrl = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_digits)]
 Truth = Annotated[bool, Field(strict=True)]
+TruthInUrl = Annotated[bool, BeforeValidator(_truth)]
 
 
 def _text(maximum: int) -> Any:

@@ -92,6 +92,7 @@ def describe(app: FastAPI, rules: dict[str, Any]) -> dict[str, Any]:
     components = document.setdefault("components", {})
     components["securitySchemes"] = {
         "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+        "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "also taken as Bearer"},
     }
     schemas = components.setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
@@ -119,7 +120,7 @@ def _complete(operation: dict[str, Any], method: str, rule: Any) -> None:
         del responses["422"]
     more: list[ErrorClass] = [RateLimitedException]
     if rule is not None and rule.token.value == "required":
-        operation["security"] = [{"accessToken": []}]
+        operation["security"] = [{"accessToken": []}, *([] if rule.is_account else [{"apiKey": []}])]
         more += [AuthenticationException, AuthorizationException]
         if method == "post" and not rule.is_question:
             more += [RequestInProgressException, IdempotencyKeyReusedException]

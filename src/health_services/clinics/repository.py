@@ -61,6 +61,10 @@ class ClinicRepository:
         await self._session.refresh(member)
         return member
 
+    async def remove_staff_everywhere(self, user_id: int) -> None:
+        """Somebody works at no desk any more."""
+        await self._session.execute(delete(ClinicStaff).where(ClinicStaff.user_id == user_id))
+
     async def remove_staff(self, clinic_id: int, user_id: int) -> bool:
         """Whether there was somebody to remove."""
         query = delete(ClinicStaff).where(ClinicStaff.clinic_id == clinic_id, ClinicStaff.user_id == user_id)

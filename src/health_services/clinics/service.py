@@ -51,7 +51,7 @@ async def add_staff(session: AsyncSession, clinic_id: int, user_id: int) -> Clin
     Raises ResourceNotFoundException, ValidationException for another role, ConflictException if it does already.
     """
     await read(session, clinic_id)
-    user = await UserRepository(session).get(user_id)
+    user = await UserRepository(session).hold(user_id)
     if user is None:
         raise ResourceNotFoundException("There is no such user.")
     if user.role is not Role.STAFF:

@@ -27,6 +27,7 @@ OVERLAP = "The doctor has another slot at that time."
 LIMIT_BELOW_BOOKED = "A day to come, or today, already holds more appointments than that."
 ZONE_IN_USE = "The time zone cannot change while appointments are to come."
 SLOT_HAS_LIVE = "This slot has appointments; cancel them first."
+ERASED = "This person was erased."
 
 _NOT_OF_SLOT = "must be the slot's own doctor and clinic"
 
@@ -38,6 +39,9 @@ REFUSALS: dict[str, Callable[[], HealthServicesError]] = {
     "ck_appointments_slot_owner": lambda: ValidationException.of("doctor_id", _NOT_OF_SLOT),
     "ck_doctor_days_max_patients": lambda: SlotUnavailableException(DAY_FULL),
     "ex_appointment_slots_doctor_id_period": lambda: ConflictException(OVERLAP),
+    "ck_users_erased": lambda: ConflictException(ERASED),
+    "ck_patients_erased": lambda: ConflictException(ERASED),
+    "ck_appointments_patient_erased": lambda: ConflictException(ERASED),
     "ck_appointment_slots_no_live": lambda: ConflictException(SLOT_HAS_LIVE),
     "ck_doctors_days_within_limit": lambda: ConflictException(LIMIT_BELOW_BOOKED),
     "ck_clinics_time_zone_in_use": lambda: ConflictException(ZONE_IN_USE),
@@ -45,6 +49,7 @@ REFUSALS: dict[str, Callable[[], HealthServicesError]] = {
     "ix_patients_user_id": lambda: ConflictException("This user already has a patient record."),
     "ix_doctors_user_id": lambda: ConflictException("This user already has a doctor record."),
     "ix_doctors_license_number": lambda: ConflictException("This license number is registered already."),
+    "ix_passkeys_credential_id": lambda: ConflictException("This passkey is registered already."),
     "fk_doctors_user_id": lambda: ResourceNotFoundException("There is no such user."),
     "fk_doctors_clinic_id": lambda: ResourceNotFoundException("There is no such clinic."),
     "fk_clinic_staff_clinic_id": lambda: ResourceNotFoundException("There is no such clinic."),

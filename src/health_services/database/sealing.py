@@ -80,16 +80,19 @@ class KeyRing:
 
 
 class Vault:
-    """Seals and opens texts; `current` gives the key ring as it is now, and may raise OperatorError."""
+    """Seals and opens texts; `current` gives the key ring as it is now, and may raise OperatorError.
+
+    It is asked when a ring is needed for the first time, before each sealing, and for a key that is not known.
+    """
 
     def __init__(self, current: Callable[[], KeyRing]) -> None:
         self._current = current
-        self._ring = current()
+        self._found: KeyRing | None = None
 
-    @property
-    def ring(self) -> KeyRing:
-        """The key ring as it was found last."""
-        return self._ring
+    def prepare(self) -> KeyRing:
+        """The key ring as it is now; raises OperatorError where there is none to be found."""
+        self._found = self._current()
+        return self._found
 
     def seal(self, table: str, column: str, row_id: int, text: str) -> SealedText:
         """The text as this row's column keeps it; raises UnavailableException where the keys cannot be read."""
@@ -110,7 +113,7 @@ class Vault:
             return stored
         key_id, encoded = found.groups()
         # another process may have changed the keys since
-        cipher = self._ring.cipher(key_id) or self._refreshed().cipher(key_id)
+        cipher = self._known().cipher(key_id) or self._refreshed().cipher(key_id)
         reason = "the key is missing"
         if cipher is not None:
             try:
@@ -123,22 +126,25 @@ class Vault:
 
     def authenticate(self, purpose: bytes, data: bytes) -> tuple[str, bytes]:
         """The id of the first key, and the code that it makes over the data; 32 bytes."""
-        mac = self._ring.mac(self._ring.first, purpose, data)
+        ring = self._known()
+        mac = ring.mac(ring.first, purpose, data)
         assert mac is not None, "a ring has its first key"
-        return self._ring.first, mac
+        return ring.first, mac
 
     def is_authentic(self, purpose: bytes, data: bytes, key_id: str, mac: bytes) -> bool | None:
         """Whether that key made the code over the data; None where the key is missing."""
-        expected = self._ring.mac(key_id, purpose, data) or self._refreshed().mac(key_id, purpose, data)
+        expected = self._known().mac(key_id, purpose, data) or self._refreshed().mac(key_id, purpose, data)
         return None if expected is None else hmac.compare_digest(expected, mac)
+
+    def _known(self) -> KeyRing:
+        return self._found or self._refreshed()
 
     def _refreshed(self) -> KeyRing:
         try:
-            self._ring = self._current()
+            return self.prepare()
         except OperatorError as error:
             log.error("the encryption keys cannot be read", reason=str(error))  # noqa: TRY400 - no trace is wanted
             raise UnavailableException from None
-        return self._ring
 
 
 def key_of(stored: str) -> str | None:

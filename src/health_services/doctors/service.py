@@ -7,7 +7,7 @@ from health_services.database.base import AnyRow
 from health_services.doctors.models import Doctor
 from health_services.doctors.repository import DoctorRepository
 from health_services.doctors.schemas import DoctorCreate, DoctorUpdate
-from health_services.errors import ResourceNotFoundException, ValidationException
+from health_services.errors import ConflictException, ResourceNotFoundException, ValidationException
 from health_services.users.models import Role
 from health_services.users.repository import UserRepository
 
@@ -19,7 +19,7 @@ async def create(session: AsyncSession, request: DoctorCreate) -> AnyRow:
 
     Raises ResourceNotFoundException (user, clinic), ValidationException (another role), ConflictException.
     """
-    user = await UserRepository(session).get(request.user_id)
+    user = await UserRepository(session).hold(request.user_id)
     if user is None:
         raise ResourceNotFoundException("There is no such user.")
     if user.role is not Role.DOCTOR:
@@ -38,13 +38,20 @@ async def read(session: AsyncSession, doctor_id: int) -> AnyRow:
 
 
 async def update(session: AsyncSession, doctor_id: int, request: DoctorUpdate) -> AnyRow:
-    """Change what was sent; the database refuses a limit below what today or a day to come already holds."""
+    """Change what was sent; the database refuses a limit below what today or a day to come already holds.
+
+    Raises ResourceNotFoundException, ConflictException for a record made active whose user is no doctor any more.
+    """
     doctor = await DoctorRepository(session).get_for_update(doctor_id)
     if doctor is None:
         raise ResourceNotFoundException(NO_DOCTOR)
     changes = request.sent()
     if "clinic_id" in changes:
         await read_clinic(session, changes["clinic_id"])
+    if changes.get("is_active") and not doctor.is_active:
+        user = await UserRepository(session).hold(doctor.user_id)
+        if user is None or user.role is not Role.DOCTOR:
+            raise ConflictException("This user's role is not doctor any more; change it first.")
     for field, value in changes.items():
         setattr(doctor, field, value)
     await session.flush()

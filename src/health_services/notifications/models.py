@@ -101,6 +101,11 @@ class Notification(Record):
                 "kind NOT IN ('appointment_booked', 'appointment_cancelled', 'appointment_reminder')"
             ),
         ),
+        Index(
+            "ix_notifications_created_at_kept",
+            "created_at",
+            postgresql_where=text("data <> '{}'::jsonb AND state <> 'queued'"),
+        ),
         {"postgresql_with": {"fillfactor": 80}},
     )
 

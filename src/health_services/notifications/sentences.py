@@ -163,7 +163,19 @@ def _password_reset(say: Speaker, data: Data) -> Text:
     )
 
 
+def _emergency_access(say: Speaker) -> Text:
+    opened = say("A doctor who does not treat you has opened your patient record, because of an emergency.")
+    who = say("Your access log shows who it was and when. If you know of no emergency, please contact us.")
+    return Text(
+        subject=say("Your patient record was opened in an emergency"),
+        paragraphs=(opened, who),
+        short=f"{opened} {who}",
+    )
+
+
 def _security_notice(say: Speaker, data: Data) -> Text:
+    if data.get("about") == "emergency_access":
+        return _emergency_access(say)
     if data.get("about") == "webhook_disabled" and data.get("host"):
         say.fill_written(host=str(data["host"]))
         return Text(

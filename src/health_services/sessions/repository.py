@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.sessions.models import RefreshToken, SignIn
@@ -37,6 +37,11 @@ class SessionRepository:
             "expires_at": expires_at,
         }
         return (await self._session.execute(insert(SignIn).values(values).returning(SignIn.id))).scalar_one()
+
+    async def end_all(self, user_id: int, reason: str, now: datetime) -> None:
+        """End every session of an account that has not ended yet; row-level security says whose they may be."""
+        query = update(SignIn).where(SignIn.user_id == user_id, SignIn.ended_at.is_(None))
+        await self._session.execute(query.values(ended_at=now, ended_reason=reason))
 
     async def add_token(self, token_hash: bytes, session_id: int, user_id: int, expires_at: datetime) -> None:
         """One more refresh token of the session."""

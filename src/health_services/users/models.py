@@ -35,6 +35,12 @@ class User(Record):
         Index("ix_users_name", text("to_tsvector('simple'::regconfig, name)"), postgresql_using="gin"),
         CheckConstraint("email = lower(email)", name="email_lower"),
         CheckConstraint("name <> ''", name="name"),
+        CheckConstraint(
+            "erased_at IS NULL OR NOT is_active AND name = 'Erased person' AND email IS NULL "
+            "AND password_hash IS NULL AND mobile_no IS NULL AND address IS NULL",
+            name="erased",
+        ),
+        Index("ix_users_erased_at", "erased_at", postgresql_where=text("erased_at IS NOT NULL")),
     )
 
     name: Mapped[str]

@@ -35,6 +35,11 @@ class UserRepository:
         query = select(User.id, User.name, User.role, User.is_active).where(User.id == user_id)
         return (await self._session.execute(query)).one_or_none()
 
+    async def hold(self, user_id: int) -> AnyRow | None:
+        """The same, and until the transaction ends nobody changes the account."""
+        query = select(User.id, User.name, User.role, User.is_active).where(User.id == user_id)
+        return (await self._session.execute(query.with_for_update(read=True))).one_or_none()
+
     async def record_login(self, user_id: int, now: datetime, new_hash: str | None) -> None:
         """Set `last_login`, and the password's hash where its cost has changed, which ends no session."""
         if new_hash:
@@ -47,9 +52,14 @@ class UserRepository:
         query = update(User).where(User.email == email).values(**values).returning(User.id)
         return await self._session.scalar(query)
 
-    async def has_admin(self, *, lock: bool = False) -> bool:
-        """Whether anybody runs the region; with `lock`, two who ask and then make one do so in turn."""
+    async def has_admin(self, *, lock: bool = False, besides: int | None = None) -> bool:
+        """Whether anybody runs the region; with `lock`, two who ask and then change that do so in turn.
+
+        With `besides`, whether somebody does who is not that account, and who could sign in.
+        """
         if lock:
             await self._session.execute(select(func.pg_advisory_xact_lock(_FIRST_ADMIN_LOCK)))
         query = select(User.id).where(User.role == Role.ADMIN, User.is_active).limit(1)
+        if besides is not None:
+            query = query.where(User.id != besides, User.password_hash.is_not(None))
         return await self._session.scalar(query) is not None

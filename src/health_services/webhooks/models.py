@@ -50,8 +50,11 @@ class Webhook(Record):
         self.failing_since = self.held_until = None
 
 
+_KEPT = text("body <> '' AND state <> 'queued'")
+
+
 class WebhookDelivery(Record):
-    """One event for one endpoint: the same `message_id` and `body` at every attempt.
+    """One event for one endpoint: the same `message_id` and `body` at every attempt; without a body, it is forgotten.
 
     `webhook_id` is no foreign key: each booking would lock the one row of the webhook that is told of it, and nothing
     ever removes a webhook. `subject` is what the event is about, as in `appointment:12`: those of one subject are sent
@@ -78,6 +81,8 @@ class WebhookDelivery(Record):
             postgresql_where=text("state = 'queued'"),
         ),
         Index("ix_webhook_deliveries_failed", "id", postgresql_where=text("state = 'failed'")),
+        Index("ix_webhook_deliveries_created_at_kept", "created_at", postgresql_where=_KEPT),
+        Index("ix_webhook_deliveries_subject_kept", "subject", postgresql_where=_KEPT),
         {"postgresql_with": {"fillfactor": 80}},
     )
 

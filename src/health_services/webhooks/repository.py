@@ -72,7 +72,7 @@ _REQUEUE = text(
     """UPDATE webhook_deliveries
        SET state = 'queued', attempts = 0, next_attempt_at = now(), response_status = NULL, last_error = NULL,
            sent_at = NULL, updated_at = now()
-       WHERE id = :id AND webhook_id = :webhook_id AND state <> 'queued' RETURNING id"""
+       WHERE id = :id AND webhook_id = :webhook_id AND state <> 'queued' AND body <> '' RETURNING id"""
 )
 
 # Deliveries whose turn it is, webhook by webhook, so that the backlog of one is nothing to the others: `room` says how
@@ -259,7 +259,7 @@ class DeliveryRepository:
         return (await self._session.execute(query)).one_or_none()
 
     async def requeue(self, webhook_id: int, delivery_id: int) -> bool:
-        """Begin again with the first attempt; False for one that is queued already, or not there."""
+        """Begin again with the first attempt; False for one that is queued already, forgotten, or not there."""
         values = {"id": delivery_id, "webhook_id": webhook_id}
         return (await self._session.execute(_REQUEUE, values)).one_or_none() is not None
 

@@ -113,7 +113,8 @@ async def deliveries(session: AsyncSession, webhook_id: int, state: str | None, 
 async def redeliver(session: AsyncSession, webhook_id: int, delivery_id: int) -> AnyRow:
     """Send once more, under the same id, with all the attempts of a new delivery.
 
-    Raises ResourceNotFoundException; ConflictException while it is queued, or the webhook is switched off.
+    Raises ResourceNotFoundException; ConflictException while it is queued, once it is forgotten, or where the webhook is
+    switched off.
     """
     webhook = await _locked(session, webhook_id)
     repository = DeliveryRepository(session)
@@ -122,7 +123,7 @@ async def redeliver(session: AsyncSession, webhook_id: int, delivery_id: int) ->
     if not webhook.is_active:
         raise ConflictException("This webhook is switched off; switch it on first.")
     if not await repository.requeue(webhook_id, delivery_id):
-        raise ConflictException("This delivery is queued already.")
+        raise ConflictException("This delivery is queued already, or what it said is not kept any more.")
     webhook.end_hold()
     await session.flush()
     delivery = await repository.get(webhook_id, delivery_id)

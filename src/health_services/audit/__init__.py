@@ -1,0 +1,1 @@
+"""Reading the audit, sealing it into a chain, and proving that nobody has changed it."""

@@ -1,0 +1,1 @@
+"""Breaking the glass: a doctor opens the record of a patient whom he does not treat."""

@@ -1,0 +1,1 @@
+"""Inviting people to accounts, and accepting an invitation."""
