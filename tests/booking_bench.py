@@ -60,6 +60,8 @@ async def open_bench(cluster: embedded.Cluster, portal: BlockingPortal, name: st
         transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test/api/v1"
     )
     owner, as_app = await asyncpg.connect(database.owner_url), await asyncpg.connect(database.app_url)
+    # the rules bind whoever sees everything, too
+    await as_app.execute("SET app.role = 'service'")
     return Bench(portal, app, owner, as_app, client)
 
 

@@ -6,7 +6,7 @@ _RELATIONS = "c.relnamespace = 'public'::regnamespace AND c.relname <> 'alembic_
 
 QUERIES = {
     "tables and storage": f"""
-        SELECT c.relname, c.relkind::text, c.relpersistence::text, c.reloptions::text, c.relrowsecurity::text
+        SELECT c.relname, c.relkind::text, c.relpersistence::text, c.reloptions::text
         FROM pg_class c WHERE {_RELATIONS} AND c.relkind IN ('r', 'p')""",
     "columns": f"""
         SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull::text, a.attidentity::text,
@@ -31,6 +31,10 @@ QUERIES = {
 
 # What only migrations make.
 GUARDS = {
+    "row security": f"""
+        SELECT c.relname, c.relrowsecurity::text, c.relforcerowsecurity::text, p.polname, p.polcmd::text,
+               pg_get_expr(p.polqual, c.oid), pg_get_expr(p.polwithcheck, c.oid)
+        FROM pg_class c LEFT JOIN pg_policy p ON p.polrelid = c.oid WHERE {_RELATIONS} AND c.relkind = 'r'""",
     "views": f"""
         SELECT c.relname, c.reloptions::text, pg_get_viewdef(c.oid) FROM pg_class c
         WHERE {_RELATIONS} AND c.relkind IN ('v', 'm')""",

@@ -124,6 +124,13 @@ async def as_app(database: TestDatabase, owner: asyncpg.Connection) -> AsyncIter
 
 
 @pytest.fixture
+async def as_worker(as_app: asyncpg.Connection) -> asyncpg.Connection:
+    """The same where row-level security lets it see everybody's rows, as the worker's does."""
+    await as_app.execute("SET app.role = 'service'")
+    return as_app
+
+
+@pytest.fixture
 def world(owner: asyncpg.Connection, app: FastAPI) -> World:
     """Makes people, places and slots."""
     return World(owner, app.state.tokens)

@@ -27,9 +27,11 @@ class Person:
 class World:
     """Makes rows through the owner's connection."""
 
-    def __init__(self, owner: asyncpg.Connection, tokens: Tokens) -> None:
+    def __init__(self, owner: asyncpg.Connection, tokens: Tokens, *, has_sessions: bool = True) -> None:
+        """Without sessions, on a schema of before there were any, nobody is signed in."""
         self.owner = owner
         self.tokens = tokens
+        self._has_sessions = has_sessions
         self._sessions: dict[int, int] = {}
 
     async def _insert(self, table: str, **values: Any) -> int:
@@ -54,7 +56,7 @@ class World:
         email = values.pop("email", f"person{n}@example.org")
         values = {"name": f"Person {n}", "password_hash": "!", **values}
         user_id = await self._insert("users", email=email, role=role, **values)
-        return Person(user_id, email, await self.sign_in(user_id, role))
+        return Person(user_id, email, await self.sign_in(user_id, role) if self._has_sessions else {})
 
     async def admin(self) -> Person:
         """An administrator."""

@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 
 from health_services.notifications.models import Kind
-from tests.access.cast import Cast, fingerprint, make_cast, make_invited
+from tests.access.cast import Cast, fingerprint, make_cast, make_invited, set_password
 from tests.factories import World, booking, soon
 from tests.push_subscriptions.conftest import browser
 
@@ -154,13 +154,13 @@ async def _stage(world: World, app: FastAPI, row: Row, password_hash: str) -> Ca
     """What the row's request is about, as nobody has touched it yet."""
     is_over = row.variant == "is_active: in error"
     cast = await make_cast(world, **({"status": "completed"} if is_over else {}))
-    await world.owner.execute("UPDATE users SET password_hash = $1 WHERE id = $2", password_hash, cast.patient.user_id)
+    await set_password(world, cast.patient, password_hash)
     if row.request == "DELETE /api/v1/slots/{slot_id}":
         cast.ids["slot_id"] = cast.free_slot
     if "calendar" in row.path:
         cast.ids["token"] = await _open_feeds(world, cast)
     if "invit" in row.path:
-        cast.ids |= await make_invited(world, cast)
+        cast.ids.update(await make_invited(world, cast))
     if "unsubscribe" in row.path:
         url = app.state.links.url(cast.patient.user_id, Kind.APPOINTMENT_REMINDER)
         cast.ids["token"] = url.rpartition("/")[2]

@@ -75,9 +75,17 @@ async def test_round_trips(api: httpx.AsyncClient, world: World, statements: lis
         await count("cancel", "POST", f"/appointments/{booked.json()['id']}/cancel", headers=patient.headers)
         await count("list slots", "GET", "/slots", params={"doctor_id": doctor.doctor_id})
         await count("profile", "GET", "/auth/profile", headers=patient.headers)
+        await count("read a patient", "GET", f"/patients/{patient.patient_id}", headers=patient.headers)
         headers = {**patient.headers, "Idempotency-Key": f"key {slot}"}
         await count("book with a key", "POST", "/appointments/book", json=body, headers=headers)
-    assert count.counted == {"book": 5, "book with a key": 8, "cancel": 6, "list slots": 1, "profile": 1}
+    assert count.counted == {
+        "book": 6,
+        "book with a key": 9,
+        "cancel": 7,
+        "list slots": 1,
+        "profile": 4,
+        "read a patient": 5,
+    }
     told = await world.owner.fetchval("SELECT count(*) FROM notifications WHERE kind = 'appointment_booked'")
     assert (told, await world.owner.fetchval("SELECT count(*) FROM webhook_deliveries")) == (4, 6)
 
@@ -93,7 +101,7 @@ async def test_round_trips_of_messages(api: httpx.AsyncClient, world: World, sta
         await count("ledger", "GET", "/notifications", headers=admin.headers)
         await count("call list", "GET", "/notifications/unreachable", headers=admin.headers)
         await count("of an appointment", "GET", f"{one}/notifications", headers=patient.headers)
-    assert count.counted == {"preferences": 2, "ledger": 2, "call list": 2, "of an appointment": 3}
+    assert count.counted == {"preferences": 5, "ledger": 5, "call list": 5, "of an appointment": 6}
 
 
 async def test_nothing_of_a_booking_notifies(api: httpx.AsyncClient, world: World, statements: list[str]):

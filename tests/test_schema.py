@@ -166,39 +166,39 @@ async def busy(world: World) -> None:
 
 @pytest.mark.usefixtures("busy")
 @pytest.mark.parametrize(("statement", "sqlstate"), FORBIDDEN, ids=[s[:70] for s, _ in FORBIDDEN])
-async def test_the_applications_role_cannot_break_the_rules(as_app: asyncpg.Connection, statement: str, sqlstate: str):
+async def test_the_applications_role_cannot_break_the_rules(as_worker: asyncpg.Connection, statement: str, sqlstate: str):
     with pytest.raises(asyncpg.PostgresError) as refused:
-        await as_app.execute(statement)
+        await as_worker.execute(statement)
     assert refused.value.sqlstate == sqlstate, refused.value
 
 
 @pytest.mark.usefixtures("busy")
 async def test_a_limit_below_what_is_booked_and_one_patient_too_many_are_refused(
-    world: World, as_app: asyncpg.Connection
+    world: World, as_worker: asyncpg.Connection
 ):
     doctor = await world.doctor(max_patients_per_day=2)
     slot = await world.slot(doctor, capacity=5)
     patients = [await world.patient() for _ in range(3)]
     insert = "INSERT INTO appointments (patient_id, doctor_id, clinic_id, slot_id) VALUES ($1, $2, $3, $4)"
     for patient in patients[:2]:
-        await as_app.execute(insert, patient.patient_id, doctor.doctor_id, doctor.clinic_id, slot)
+        await as_worker.execute(insert, patient.patient_id, doctor.doctor_id, doctor.clinic_id, slot)
 
     with pytest.raises(asyncpg.CheckViolationError) as too_many:
-        await as_app.execute(insert, patients[2].patient_id, doctor.doctor_id, doctor.clinic_id, slot)
+        await as_worker.execute(insert, patients[2].patient_id, doctor.doctor_id, doctor.clinic_id, slot)
     assert too_many.value.constraint_name == "ck_doctor_days_max_patients"
     with pytest.raises(asyncpg.CheckViolationError) as too_low:
-        await as_app.execute("UPDATE doctors SET max_patients_per_day = 1 WHERE id = $1", doctor.doctor_id)
+        await as_worker.execute("UPDATE doctors SET max_patients_per_day = 1 WHERE id = $1", doctor.doctor_id)
     assert too_low.value.constraint_name == "ck_doctors_days_within_limit"
-    assert await as_app.fetchval("SELECT booked_count FROM appointment_slots WHERE id = $1", slot) == 2
+    assert await as_worker.fetchval("SELECT booked_count FROM appointment_slots WHERE id = $1", slot) == 2
 
 
-async def test_plain_statements_keep_the_counters(world: World, as_app: asyncpg.Connection):
+async def test_plain_statements_keep_the_counters(world: World, as_worker: asyncpg.Connection):
     doctor = await world.doctor()
     slot = await world.slot(doctor, capacity=2)
     first, second = await world.patient(), await world.patient()
 
     async def counts() -> tuple[int, bool, int]:
-        row = await as_app.fetchrow(
+        row = await as_worker.fetchrow(
             """SELECT s.booked_count, s.is_booked, y.booked_count FROM appointment_slots s
                JOIN doctor_days y ON y.doctor_id = s.doctor_id AND y.local_date = s.local_date WHERE s.id = $1""",
             slot,
@@ -206,17 +206,17 @@ async def test_plain_statements_keep_the_counters(world: World, as_app: asyncpg.
         return tuple(row)
 
     insert = "INSERT INTO appointments (patient_id, doctor_id, clinic_id, slot_id) VALUES ($1, $2, $3, $4) RETURNING id"
-    one = await as_app.fetchval(insert, first.patient_id, doctor.doctor_id, doctor.clinic_id, slot)
+    one = await as_worker.fetchval(insert, first.patient_id, doctor.doctor_id, doctor.clinic_id, slot)
     assert await counts() == (1, False, 1)
-    two = await as_app.fetchval(insert, second.patient_id, doctor.doctor_id, doctor.clinic_id, slot)
+    two = await as_worker.fetchval(insert, second.patient_id, doctor.doctor_id, doctor.clinic_id, slot)
     assert await counts() == (2, True, 2)
     for status, expected in (
         ("confirmed", (2, True, 2)), ("completed", (2, True, 2)), ("no_show", (2, True, 2)),
         ("cancelled", (1, False, 1)), ("cancelled", (1, False, 1)), ("pending", (2, True, 2)),
     ):  # fmt: skip
-        await as_app.execute("UPDATE appointments SET status = $2 WHERE id = $1", one, status)
+        await as_worker.execute("UPDATE appointments SET status = $2 WHERE id = $1", one, status)
         assert await counts() == expected, status
-    await as_app.execute("UPDATE appointments SET status = 'cancelled' WHERE id = ANY ($1)", [one, two])
+    await as_worker.execute("UPDATE appointments SET status = 'cancelled' WHERE id = ANY ($1)", [one, two])
     assert await counts() == (0, False, 0)
 
 

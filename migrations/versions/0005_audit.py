@@ -51,6 +51,8 @@ INDEXES = (
     # Nearly all requests concern one patient, which costs a plain entry; lists go to an index of their own.
     "CREATE INDEX ix_audit_log_patient ON audit_log ((patient_ids[1]), id) WHERE cardinality(patient_ids) = 1",
     "CREATE INDEX ix_audit_log_patients ON audit_log USING gin (patient_ids) WHERE cardinality(patient_ids) > 1",
+    "CREATE INDEX ix_audit_log_account ON audit_log ((user_ids[1]), id) WHERE cardinality(user_ids) = 1",
+    "CREATE INDEX ix_audit_log_accounts ON audit_log USING gin (user_ids) WHERE cardinality(user_ids) > 1",
     "CREATE INDEX ix_audit_log_user_id ON audit_log (user_id, id)",
     "CREATE INDEX ix_audit_log_at ON audit_log (at)",
     "CREATE UNIQUE INDEX ix_audit_seals_entry_id ON audit_seals (entry_id)",

@@ -335,8 +335,10 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION appointments_refuse_erased()")
     for name in FORGETTING:
         op.execute(f"DROP INDEX {name}")
-    op.execute("REVOKE INSERT (id) ON patients, appointments FROM health_app")
-    op.execute("REVOKE USAGE ON SEQUENCE patients_id_seq, appointments_id_seq FROM health_app")
+    op.execute("REVOKE INSERT (id) ON patients, appointments, emergency_accesses FROM health_app")
+    op.execute(
+        "REVOKE USAGE ON SEQUENCE patients_id_seq, appointments_id_seq, emergency_accesses_id_seq FROM health_app"
+    )
     op.execute("REVOKE UPDATE (reason_for_visit) ON appointments FROM health_app")
     op.execute("REVOKE UPDATE (data) ON notifications FROM health_app")
     op.execute("REVOKE UPDATE (body) ON webhook_deliveries FROM health_app")

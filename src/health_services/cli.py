@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services import auditing, key_rotation, sending, serving
+from health_services import account_commands, auditing, key_rotation, sending, serving
 from health_services.api.middleware import configure_logging
 from health_services.audit.service import of_command
 from health_services.auth.passwords import Passwords
@@ -29,7 +29,6 @@ from health_services.installation import Installation, installation
 from health_services.listening import Certificate, listen
 from health_services.main import create_app
 from health_services.settings import Settings, SettingsError, load_settings, logs_as_text, unknown_variables
-from health_services.users.repository import UserRepository
 
 cli = typer.Typer(
     name="health-services",
@@ -38,8 +37,6 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-users = typer.Typer(help="Accounts: activate, deactivate, set a password.", no_args_is_help=True)
-cli.add_typer(users, name="user")
 
 T = TypeVar("T")
 PASSWORD_VARIABLE = "HEALTH_ADMIN_PASSWORD"  # noqa: S105
@@ -170,6 +167,9 @@ def _new_password() -> str:
     return password
 
 
+cli.add_typer(account_commands.commands(_settings, _in_session, _new_password, say), name="user")
+
+
 @cli.command()
 def create_admin(
     email: Annotated[str, typer.Option(prompt=True, envvar="HEALTH_ADMIN_EMAIL", help="Signs in with it.")],
@@ -184,43 +184,6 @@ def create_admin(
 
     _in_session(work)
     say(f"{request.email} is an administrator now.")
-
-
-def _change(action: str, email: str, **values: object) -> None:
-    async def work(session: AsyncSession, _: Installation) -> int | None:
-        user_id = await UserRepository(session).change(email.strip().lower(), **values)
-        if user_id is not None:
-            await of_command(session, action, user_id)
-        return user_id
-
-    if _in_session(work) is None:
-        raise OperatorError(f"There is no account with the e-mail address {email}.")
-
-
-@users.command()
-def deactivate(email: str) -> None:
-    """End an account's access at once; nothing of it is deleted."""
-    _change("user deactivate", email, is_active=False)
-    say(f"{email} cannot sign in any more.")
-
-
-@users.command()
-def activate(email: str) -> None:
-    """Let a deactivated account sign in again."""
-    _change("user activate", email, is_active=True)
-    say(f"{email} can sign in again.")
-
-
-@users.command()
-def set_password(email: str) -> None:
-    """Set an account's password; asks for it, or takes it from HEALTH_ADMIN_PASSWORD."""
-    password = _new_password()
-    reason = serving.why_unfit(password, email=email, name="")
-    if reason:
-        raise OperatorError(f"The password {reason}.")
-    hashed = asyncio.run(Passwords.of(_settings()).hash(password))
-    _change("user set-password", email, password_hash=hashed)
-    say(f"{email} has a new password.")
 
 
 @cli.command()

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,9 +18,10 @@ from health_services.notifications.models import Channel
 from health_services.notifications.sender import Carrier, Sender
 from health_services.notifications.unsubscribing import UnsubscribeLinks
 from health_services.outgoing.http import outgoing_session
-from health_services.outgoing.mail import mailer_of, sender_of
+from health_services.outgoing.mail import folder_of_mails, mailer_of, sender_of
 from health_services.outgoing.push import push_gateway_of
 from health_services.outgoing.sms import sms_gateway_of
+from health_services.privacy.retention import Periods, Retention
 from health_services.settings import Settings
 from health_services.webhooks.delivery import Deliveries
 from health_services.worker import Lane, Worker
@@ -38,6 +39,15 @@ def links_of(settings: Settings) -> UnsubscribeLinks:
 
 async def _tell_of_disabled(session: AsyncSession, webhook: AnyRow, delivery_id: int) -> None:
     await of_disabled_webhook(session, webhook, delivery_id, datetime.now(UTC))
+
+
+def _retention(database: Database, settings: Settings) -> Retention:
+    periods = Periods(
+        messages=timedelta(days=settings.retention_message_days),
+        deliveries=timedelta(days=settings.retention_delivery_days),
+        sessions=timedelta(days=settings.retention_session_days),
+    )
+    return Retention(database, periods, folder_of_mails(settings))
 
 
 @asynccontextmanager
@@ -73,5 +83,5 @@ async def open_worker(settings: Settings, role: str | None) -> AsyncIterator[Wor
         ]
         deliveries = Deliveries(database, http, links.secrets, concurrency=concurrency, announce=_tell_of_disabled)
         lanes += [Lane("webhooks", deliveries, concurrency), Lane("earlier visits", EarlierVisits(database), 1)]
-        lanes.append(Lane("audit", Sealer(database), 1))
+        lanes += [Lane("audit", Sealer(database), 1), Lane("retention", _retention(database, settings), 1)]
         yield Worker(lanes, poll_seconds=settings.worker_poll_seconds)

@@ -1,7 +1,6 @@
 """The composition root: features mounted, gateways wired, nothing else."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -9,10 +8,8 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-import structlog
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from sqlalchemy.exc import DBAPIError
 
 import health_services.accounts.endpoints
 import health_services.api_keys.endpoints
@@ -29,8 +26,10 @@ import health_services.monitoring.endpoints
 import health_services.notifications.endpoints
 import health_services.patients.endpoints
 import health_services.preferences.endpoints
+import health_services.privacy.endpoints
 import health_services.push_subscriptions.endpoints
 import health_services.second_factors.endpoints
+import health_services.sessions.endpoints
 import health_services.webhooks.endpoints
 from health_services.access.permissions import Rule, rule_of
 from health_services.access.route import GuardedRoute
@@ -40,9 +39,9 @@ from health_services.api.cors import OPTIONS, Cors
 from health_services.api.middleware import Surroundings, configure_logging
 from health_services.api.origin import Origin
 from health_services.api.traffic import Traffic
+from health_services.auth.gate import Gate
 from health_services.auth.passwords import Passwords
-from health_services.auth.service import Gate
-from health_services.database import idempotency, migrations
+from health_services.database import migrations
 from health_services.database.engine import Database
 from health_services.database.key_file import vault_for
 from health_services.lanes import links_of, open_worker
@@ -55,16 +54,17 @@ from health_services.settings import Settings, load_settings, logs_as_text
 from health_services.worker import run_until
 
 API_PREFIX = "/api/v1"
-PURGE_SECONDS = 3600
 # The longest send, and writing down what became of it: what is cut off is sent again.
 WORKER_GRACE_SECONDS = TIMEOUT_SECONDS + 5
 
 # In the guide's order; it is also the order of the documentation.
 ROUTERS = (
     health_services.auth.endpoints.router,
+    health_services.sessions.endpoints.router,
     health_services.second_factors.endpoints.router,
     health_services.invitations.endpoints.accept_router,
     health_services.patients.endpoints.router,
+    health_services.privacy.endpoints.router,
     health_services.audit.endpoints.patient_router,
     health_services.emergency_accesses.endpoints.router,
     health_services.appointments.endpoints.patient_router,
@@ -167,10 +167,10 @@ def _wire(app: FastAPI, settings: Settings, role: str | None) -> None:
     lifetimes = Lifetimes(
         tokens, refresh=timedelta(days=settings.refresh_token_days), longest=timedelta(days=settings.session_days)
     )
-    app.state.gate = Gate(Passwords.of(settings), lifetimes)
+    app.state.limiter = Limiter.of(settings)
+    app.state.gate = Gate(Passwords.of(settings), lifetimes, app.state.limiter)
     app.state.is_current = partial(migrations.is_current, known=migrations.revisions())
     app.state.settings = settings
-    app.state.limiter = Limiter.of(settings)
     app.state.links = links_of(settings)
     app.state.queues = monitoring.summary
 
@@ -183,14 +183,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.limiter.prepare()
     app.state.vault.prepare()
     app.state.push = push_gateway_of(settings)
-    purging = asyncio.create_task(_purge_regularly(app.state.database))
     try:
         async with _working(app):
             yield
     finally:
-        purging.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await purging
         await app.state.push.close()
         await app.state.limiter.close()
         app.state.gate.passwords.close()
@@ -211,17 +207,6 @@ async def _working(app: FastAPI) -> AsyncIterator[None]:
         finally:
             stopped.set()
             await running
-
-
-async def _purge_regularly(database: Database) -> None:
-    """Forget old idempotent answers; what fails now is tried again an hour later."""
-    while True:
-        try:
-            async with database.writing() as session, session.begin():
-                await idempotency.purge(session)
-        except (DBAPIError, OSError) as error:
-            structlog.get_logger().warning("purge failed", error=type(error).__name__)
-        await asyncio.sleep(PURGE_SECONDS)
 
 
 def access_rules() -> dict[str, Rule]:

@@ -108,6 +108,13 @@ async def _messages(world: World, patient: Person, appointment: int) -> dict[str
     }
 
 
+async def set_password(world: World, person: Person, password_hash: str | None) -> None:
+    """Give somebody a password, or none, as if he had always had it: his sessions go on."""
+    async with world.owner.transaction():
+        await world.owner.execute("SET LOCAL app.is_rehash = 'on'")
+        await world.owner.execute("UPDATE users SET password_hash = $1 WHERE id = $2", password_hash, person.user_id)
+
+
 async def make_invited(world: World, cast: Cast) -> dict[str, Any]:
     """Somebody who has chosen no password yet, and the token of his invitation; the patient has no password either."""
     invited = await world.user("doctor", password_hash=None)
@@ -117,9 +124,7 @@ async def make_invited(world: World, cast: Cast) -> dict[str, Any]:
            VALUES ($1, 'invitation', $2, now() + interval '1 day')""",
         *(hashlib.sha256(token.encode()).digest(), invited.user_id),
     )
-    async with world.owner.transaction():  # his sessions go on
-        await world.owner.execute("SET LOCAL app.is_rehash = 'on'")
-        await world.owner.execute("UPDATE users SET password_hash = NULL WHERE id = $1", cast.patient.user_id)
+    await set_password(world, cast.patient, None)
     return {"user_id": invited.user_id, "token": token}
 
 

@@ -31,11 +31,12 @@ def is_kept(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-async def changed(database: TestDatabase, is_kept: bool) -> AsyncIterator[FastAPI]:
+async def changed(app: FastAPI, database: TestDatabase, is_kept: bool) -> AsyncIterator[FastAPI]:
     """The application after a change of its secret, on the same database."""
     settings = test_settings(database.app_url)
     previous = [settings.secret_key] if is_kept else []
     made = create_app(settings.model_copy(update={"secret_key": NEW, "previous_secret_keys": previous}))
+    made.state.worker_database = app.state.worker_database
     async with made.router.lifespan_context(made):
         yield made
 

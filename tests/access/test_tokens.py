@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -9,8 +10,8 @@ import httpx
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from tests.access.tokens import HS256, claims, signed, signing_input, with_signature
-from tests.factories import World
+from tests.access.tokens import HS256, claims, session_of, signed, signing_input, with_signature
+from tests.factories import Person, World
 
 SECONDS_PER_DAY = 86_400
 OTHER_KEY = b"a secret of somebody else, long enough"
@@ -18,56 +19,56 @@ _RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 PUBLIC_PEM = _RSA.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def _rs256(user_id: int) -> str:
-    header, said = {"alg": "RS256", "typ": "JWT"}, claims(user_id)
+def _rs256(person: Person) -> str:
+    header, said = {"alg": "RS256", "typ": "JWT"}, claims(person)
     text = signing_input(said, header)
     return with_signature(said, header, _RSA.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256()))
 
 
-def _changed(user_id: int) -> str:
+def _changed(person: Person) -> str:
     """The claims of one token over the signature of another."""
-    _, _, signature = signed(claims(user_id)).rpartition(".")
-    return f"{signing_input(claims(user_id, role='admin'))}.{signature}"
+    _, _, signature = signed(claims(person)).rpartition(".")
+    return f"{signing_input(claims(person, role='admin'))}.{signature}"
 
 
-def _alg(name: str, digest: str = "sha256") -> Callable[[int], str]:
-    return lambda user_id: signed(claims(user_id), {"alg": name, "typ": "JWT"}, digest=digest)
+def _alg(name: str, digest: str = "sha256") -> Callable[[Person], str]:
+    return lambda person: signed(claims(person), {"alg": name, "typ": "JWT"}, digest=digest)
 
 
-def _says(**changes: Any) -> Callable[[int], str]:
-    return lambda user_id: signed(claims(user_id, **changes))
+def _says(**changes: Any) -> Callable[[Person], str]:
+    return lambda person: signed(claims(person, **changes))
 
 
-def _subject(change: Callable[[int], Any]) -> Callable[[int], str]:
-    return lambda user_id: signed(claims(user_id, sub=change(user_id)))
+def _subject(change: Callable[[int], Any]) -> Callable[[Person], str]:
+    return lambda person: signed(claims(person, sub=change(person.user_id)))
 
 
-def _header(**more: Any) -> Callable[[int], str]:
+def _header(**more: Any) -> Callable[[Person], str]:
     """Signed with another key, which the token's own header offers."""
-    return lambda user_id: signed(claims(user_id), HS256 | more, key=OTHER_KEY)
+    return lambda person: signed(claims(person), HS256 | more, key=OTHER_KEY)
 
 
-NOT_OURS: dict[str, Callable[[int], str]] = {
-    "no signature, alg none": lambda user_id: signing_input(claims(user_id), {"alg": "none"}) + ".",
-    "no signature, alg NoNe": lambda user_id: signing_input(claims(user_id), {"alg": "NoNe"}) + ".",
-    "no signature, alg HS256": lambda user_id: signing_input(claims(user_id)) + ".",
+NOT_OURS: dict[str, Callable[[Person], str]] = {
+    "no signature, alg none": lambda person: signing_input(claims(person), {"alg": "none"}) + ".",
+    "no signature, alg NoNe": lambda person: signing_input(claims(person), {"alg": "NoNe"}) + ".",
+    "no signature, alg HS256": lambda person: signing_input(claims(person)) + ".",
     "alg none over a right signature": _alg("none"),
-    "another key": lambda user_id: signed(claims(user_id), key=OTHER_KEY),
-    "an empty key": lambda user_id: signed(claims(user_id), key=b"\0"),
+    "another key": lambda person: signed(claims(person), key=OTHER_KEY),
+    "an empty key": lambda person: signed(claims(person), key=b"\0"),
     "HS384": _alg("HS384", "sha384"),
     "HS512": _alg("HS512", "sha512"),
     "HS384 that says HS256": _alg("HS256", "sha384"),
-    "no algorithm": lambda user_id: signed(claims(user_id), {"typ": "JWT"}),
+    "no algorithm": lambda person: signed(claims(person), {"typ": "JWT"}),
     "RS256": _rs256,
-    "RS256, the public key as the secret": lambda user_id: signed(claims(user_id), {"alg": "RS256"}, key=PUBLIC_PEM),
-    "HS256, a public key as the secret": lambda user_id: signed(claims(user_id), key=PUBLIC_PEM),
+    "RS256, the public key as the secret": lambda person: signed(claims(person), {"alg": "RS256"}, key=PUBLIC_PEM),
+    "HS256, a public key as the secret": lambda person: signed(claims(person), key=PUBLIC_PEM),
     "changed claims": _changed,
     "kid that is a path": _header(kid="../../../../dev/null"),
     "kid that is SQL": _header(kid="' UNION SELECT 'a secret of somebody else, long enough"),
     "jku": _header(jku="https://keys.example.org/jwks.json"),
     "x5u": _header(x5u="https://keys.example.org/key.pem"),
     "jwk": _header(jwk={"kty": "oct", "k": "YSBzZWNyZXQgb2Ygc29tZWJvZHkgZWxzZSwgbG9uZyBlbm91Z2g"}),
-    "crit that we do not know": lambda user_id: signed(claims(user_id), HS256 | {"crit": ["exp2"], "exp2": 1}),
+    "crit that we do not know": lambda person: signed(claims(person), HS256 | {"crit": ["exp2"], "exp2": 1}),
     "expired": _says(iat=int(time.time()) - SECONDS_PER_DAY, exp=int(time.time()) - 1),
     "from the future": _says(iat=int(time.time()) + SECONDS_PER_DAY, exp=int(time.time()) + 2 * SECONDS_PER_DAY),
     "not before tomorrow": _says(nbf=int(time.time()) + SECONDS_PER_DAY),
@@ -78,6 +79,20 @@ NOT_OURS: dict[str, Callable[[int], str]] = {
     "no sub": _says(sub=None),
     "no iat": _says(iat=None),
     "no jti": _says(jti=None),
+    "no typ": _says(typ=None),
+    "typ of a refresh token": _says(typ="refresh"),
+    "typ that is a list": _says(typ=["access"]),
+    "no aud": _says(aud=None),
+    "for others": _says(aud="another-service"),
+    "for others in a list": _says(aud=["another-service"]),
+    "no sid": _says(sid=None),
+    "sid of no session": _says(sid=999_999_999),
+    "sid zero": _says(sid=0),
+    "sid negative": _says(sid=-1),
+    "sid true": _says(sid=True),
+    "sid that is a text": lambda person: signed(claims(person, sid=str(session_of(person)))),
+    "sid with a comma": lambda person: signed(claims(person, sid=float(session_of(person)))),
+    "sid beyond bigint": _says(sid=2**63),
     "unknown user": _subject(lambda _: "999999999"),
     "sub that is a number": _subject(lambda user_id: user_id),
     "sub that is true": _subject(lambda _: True),
@@ -94,18 +109,18 @@ NOT_OURS: dict[str, Callable[[int], str]] = {
     "sub in other digits": _subject(lambda user_id: "".join(chr(0x0660 + int(digit)) for digit in str(user_id))),
     "sub beyond bigint": _subject(lambda _: str(2**63)),
     "sub of 5000 digits": _subject(lambda _: "9" * 5000),
-    "claims that are a list": lambda user_id: signed([str(user_id)]),
-    "claims that are a text": lambda user_id: signed(str(user_id)),
+    "claims that are a list": lambda person: signed([str(person.user_id)]),
+    "claims that are a text": lambda person: signed(str(person.user_id)),
     "garbage": lambda _: "garbage",
     "dots": lambda _: "...",
     "one dot": lambda _: ".",
-    "two parts": lambda user_id: signing_input(claims(user_id)),
-    "four parts": lambda user_id: signed(claims(user_id)) + ".x",
-    "not base64": lambda user_id: "!!!." + signed(claims(user_id)).partition(".")[2],
-    "letters beyond ASCII": lambda user_id: signed(claims(user_id)) + "é",
-    "two tokens": lambda user_id: f"{signed(claims(user_id))} {signed(claims(user_id))}",
-    "two tokens with a comma": lambda user_id: f"{signed(claims(user_id))}, {signed(claims(user_id))}",
-    "quoted": lambda user_id: f'"{signed(claims(user_id))}"',
+    "two parts": lambda person: signing_input(claims(person)),
+    "four parts": lambda person: signed(claims(person)) + ".x",
+    "not base64": lambda person: "!!!." + signed(claims(person)).partition(".")[2],
+    "letters beyond ASCII": lambda person: signed(claims(person)) + "é",
+    "two tokens": lambda person: f"{signed(claims(person))} {signed(claims(person))}",
+    "two tokens with a comma": lambda person: f"{signed(claims(person))}, {signed(claims(person))}",
+    "quoted": lambda person: f'"{signed(claims(person))}"',
 }
 
 
@@ -119,9 +134,9 @@ def _is_refused(answer: httpx.Response) -> bool:
 async def test_a_token_of_ours_is_accepted(api: httpx.AsyncClient, world: World):
     """Or the refusals below would prove nothing."""
     person = await world.patient()
-    headers = {"Authorization": f"Bearer {signed(claims(person.user_id))}"}
+    headers = {"Authorization": f"Bearer {signed(claims(person))}"}
     assert (await api.get("/auth/profile", headers=headers)).json()["id"] == person.user_id
-    assert (await api.get("/auth/profile", params={"token": signed(claims(person.user_id))})).status_code == 200
+    assert (await api.get("/auth/profile", params={"token": signed(claims(person))})).status_code == 200
     assert (await api.get(f"/patients/{person.patient_id}", headers=headers)).status_code == 200
 
 
@@ -130,7 +145,7 @@ async def test_any_other_is_refused(api: httpx.AsyncClient, world: World):
     record = f"/patients/{person.patient_id}"
     accepted = []
     for kind, make in NOT_OURS.items():
-        token = make(person.user_id)
+        token = make(person)
         headers = {b"Authorization": f"Bearer {token}".encode()}
         answers = [
             await api.get("/auth/profile", headers=headers),
@@ -145,14 +160,14 @@ async def test_any_other_is_refused(api: httpx.AsyncClient, world: World):
 async def test_another_scheme_is_refused(api: httpx.AsyncClient, world: World):
     person = await world.patient()
     for scheme in ("Basic {}", "Token {}", "JWT {}", "{}", "Bearer", "Bearer ", "Bearer:{}", "Bearer\u00a0{}", ""):
-        value = scheme.format(signed(claims(person.user_id))).encode("latin-1")
+        value = scheme.format(signed(claims(person))).encode("latin-1")
         assert _is_refused(await api.get("/auth/profile", headers={b"Authorization": value})), scheme
 
 
 async def test_the_scheme_has_no_case(api: httpx.AsyncClient, world: World):
     person = await world.patient()
     for scheme in ("Bearer", "bearer", "BEARER", "bEaReR"):
-        headers = {"Authorization": f"{scheme} {signed(claims(person.user_id))}"}
+        headers = {"Authorization": f"{scheme} {signed(claims(person))}"}
         assert (await api.get("/auth/profile", headers=headers)).json()["id"] == person.user_id
 
 
@@ -185,7 +200,7 @@ async def test_the_header_counts_before_the_query(api: httpx.AsyncClient, world:
 
 async def test_a_cookie_is_no_token(api: httpx.AsyncClient, world: World):
     person = await world.patient()
-    cookie = f"token={signed(claims(person.user_id))}; access_token={signed(claims(person.user_id))}"
+    cookie = f"token={signed(claims(person))}; access_token={signed(claims(person))}"
     assert _is_refused(await api.get("/auth/profile", headers={"Cookie": cookie}))
 
 
@@ -199,18 +214,47 @@ async def test_an_account_that_ends_takes_its_tokens_with_it(
     account = {"name": "Eve", "email": "eve@example.org", "password": "three blue teapots"}
     assert _is_refused(await api.post("/auth/register", headers=person.headers, json=account))
     await owner.execute("UPDATE users SET is_active = true WHERE id = $1", person.user_id)
-    assert (await api.get("/auth/profile", headers=person.headers)).status_code == 200
-    await owner.execute("DELETE FROM users WHERE id = $1", person.user_id)
-    assert _is_refused(await api.get("/auth/profile", headers=person.headers))
+    assert _is_refused(await api.get("/auth/profile", headers=person.headers)), "it signs in anew"
+    headers = await world.sign_in(person.user_id)
+    assert (await api.get("/auth/profile", headers=headers)).status_code == 200
+    for table in ("sessions", "users"):
+        await owner.execute(f"DELETE FROM {table} WHERE {'id' if table == 'users' else 'user_id'} = $1", person.user_id)
+        assert _is_refused(await api.get("/auth/profile", headers=headers))
+
+
+async def test_a_token_is_worth_what_its_own_session_is(
+    api: httpx.AsyncClient, world: World, owner: asyncpg.Connection
+):
+    one, other = await world.user(), await world.user()
+    of_another = {"Authorization": f"Bearer {signed(claims(one, sid=session_of(other)))}"}
+    assert _is_refused(await api.get("/auth/profile", headers=of_another))
+    assert (await api.get("/auth/profile", headers=one.headers)).status_code == 200
+    await owner.execute("UPDATE sessions SET expires_at = now() WHERE user_id = $1", one.user_id)
+    assert _is_refused(await api.get("/auth/profile", headers=one.headers))
+    ended = "UPDATE sessions SET ended_at = now(), ended_reason = 'by hand' WHERE user_id = $1"
+    await owner.execute(ended, other.user_id)
+    assert _is_refused(await api.get("/auth/profile", headers=other.headers))
+
+
+async def test_a_refresh_token_opens_nothing(api: httpx.AsyncClient):
+    account = {"name": "Ada", "email": "ada@example.org", "password": "three blue teapots"}
+    token = (await api.post("/auth/register", json=account)).json()["refresh_token"]
+    assert _is_refused(await api.get("/auth/profile", headers={"Authorization": f"Bearer {token}"}))
+    assert _is_refused(await api.get("/auth/profile", params={"token": token}))
+    assert _is_refused(await api.get("/auth/profile", headers={"X-API-Key": token}))
 
 
 async def test_the_role_in_the_database_counts(api: httpx.AsyncClient, world: World, owner: asyncpg.Connection):
     raised, lowered = await world.user("patient"), await world.user("admin")
     await owner.execute("UPDATE users SET role = 'admin' WHERE id = $1", raised.user_id)
     await owner.execute("UPDATE users SET role = 'patient' WHERE id = $1", lowered.user_id)
+    for person in (raised, lowered):
+        assert _is_refused(await api.get("/auth/profile", headers=person.headers)), "who has another role signs in anew"
+    raised = replace(raised, headers=await world.sign_in(raised.user_id, "patient"))
+    lowered = replace(lowered, headers=await world.sign_in(lowered.user_id, "admin"))
     assert (await api.get("/appointments", headers=raised.headers)).status_code == 200
     assert (await api.get("/appointments", headers=lowered.headers)).status_code == 403
     assert (await api.get("/auth/profile", headers=lowered.headers)).json()["role"] == "patient"
     for claim in ("admin", "root", "", 7, ["admin"]):
-        headers = {"Authorization": f"Bearer {signed(claims(lowered.user_id, role=claim))}"}
+        headers = {"Authorization": f"Bearer {signed(claims(lowered, role=claim))}"}
         assert (await api.get("/appointments", headers=headers)).status_code == 403

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from tests.conftest import test_settings
+from tests.factories import Person
 
 HS256 = {"alg": "HS256", "typ": "JWT"}
 
@@ -21,11 +22,26 @@ def secret() -> bytes:
     return key.get_secret_value().encode()
 
 
-def claims(user_id: int, **changes: Any) -> dict[str, Any]:
-    """What a valid token says; None takes a claim away."""
+def claims(person: Person, **changes: Any) -> dict[str, Any]:
+    """What a valid token of this person's session says; None takes a claim away."""
     now = int(time.time())
-    said = {"sub": str(user_id), "role": "patient", "iat": now, "exp": now + 900, "jti": uuid.uuid4().hex} | changes
+    said = {
+        "sub": str(person.user_id),
+        "role": "patient",
+        "sid": session_of(person),
+        "typ": "access",
+        "aud": "health-services",
+        "iat": now,
+        "exp": now + 900,
+        "jti": uuid.uuid4().hex,
+    } | changes
     return {name: value for name, value in said.items() if value is not None}
+
+
+def session_of(person: Person) -> int:
+    """The id of the session that the person's own token belongs to."""
+    payload = person.headers["Authorization"].split(".")[1]
+    return int(orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sid"])
 
 
 def _part(data: bytes) -> str:

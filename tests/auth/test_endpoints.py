@@ -41,12 +41,14 @@ def signed_in(answer: httpx.Response) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     assert answer.headers["cache-control"] == "no-store"
     body = answer.json()
-    assert set(body) == {"access_token", "token_type", "user"}
-    assert body["token_type"] == "bearer"
+    assert set(body) == {"access_token", "token_type", "expires_in", "refresh_token", "csrf_token", "user"}
+    assert (body["token_type"], body["expires_in"], body["csrf_token"]) == ("bearer", 15 * 60, None)
+    assert len(body["refresh_token"]) > 40
     user = shape(body["user"], USER)
     claims = jwt.decode(body["access_token"], options={"verify_signature": False})
     assert jwt.get_unverified_header(body["access_token"])["alg"] == "HS256"
     assert (claims["sub"], claims["role"]) == (str(user["id"]), user["role"])
+    assert claims["exp"] - claims["iat"] == body["expires_in"]
     assert claims["exp"] > datetime.now(UTC).timestamp() >= claims["iat"] - 1
     return user
 
@@ -198,4 +200,5 @@ async def test_an_inactive_account_ends_at_once(api: httpx.AsyncClient, owner: a
     await owner.execute("UPDATE users SET is_active = false")
     refusal(await api.get("/auth/profile", headers=token), "AUTHENTICATION_ERROR")
     await owner.execute("UPDATE users SET is_active = true")
-    assert (await api.get("/auth/profile", headers=token)).status_code == 200
+    refusal(await api.get("/auth/profile", headers=token), "AUTHENTICATION_ERROR")
+    signed_in(await login(api))

@@ -18,7 +18,8 @@ from tests.database.servers import sql
 COMMANDS = [
     ["serve"], ["worker"], ["mail-test"], ["migrate"], ["create-admin"], ["user"], ["user", "deactivate"],
     ["user", "activate"],
-    ["user", "set-password"], ["demo"], ["database-url"], ["openapi"], ["backup"], ["restore"],
+    ["user", "set-password"], ["keys"], ["keys", "list"], ["keys", "rotate"],
+    ["demo"], ["database-url"], ["openapi"], ["backup"], ["restore"],
 ]  # fmt: skip
 LOGIN = re.compile(r"^  (\w+) +(\S+@\S+) +(\S+)$", re.MULTILINE)
 
@@ -26,7 +27,8 @@ LOGIN = re.compile(r"^  (\w+) +(\S+@\S+) +(\S+)$", re.MULTILINE)
 def test_the_commands_are_those_of_this_list():
     named = get_command(cli).commands  # type: ignore[attr-defined]
     assert set(named) == {command[0] for command in COMMANDS}
-    assert set(named["user"].commands) == {command[1] for command in COMMANDS if command[1:]}
+    for group in {command[0] for command in COMMANDS if command[1:]}:
+        assert set(named[group].commands) == {command[1] for command in COMMANDS if command[1:] and command[0] == group}
 
 
 @pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)

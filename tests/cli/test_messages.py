@@ -87,7 +87,7 @@ async def place(databases: Databases, directory: Path) -> AsyncIterator[Place]:
     """Nothing is on its way yet."""
     database = await databases(migrate=True)
     owner = await asyncpg.connect(database.owner_url)
-    world = World(owner, Tokens(SECRET.encode(), timedelta(hours=1)))
+    world = World(owner, Tokens((SECRET.encode(),), timedelta(hours=1)))
     environment = {**two_urls(database), "HEALTH_DATA_DIR": directory, "HEALTH_WORKER_POLL_SECONDS": "0.05"}
     yield Place(owner, world, environment, directory / "mail")
     await owner.close()

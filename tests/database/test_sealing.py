@@ -150,13 +150,13 @@ def test_keys_are_made_once_for_their_owner_alone(tmp_path: Path):
 
 def test_a_running_process_sees_a_rotation(tmp_path: Path):
     KeyFile(tmp_path).make(NOW)
-    running = file_vault(tmp_path)
-    before = running.seal(*PLACE, "Penicillin")
+    running, writing = file_vault(tmp_path), file_vault(tmp_path)
+    before, _ = (each.seal(*PLACE, "Penicillin") for each in (running, writing))
     new = KeyFile(tmp_path).begin_rotation(NOW)
     by_another = file_vault(tmp_path).seal(*PLACE, "Latex")
     assert key_of(by_another) == new != key_of(before)
     assert [running.open(*PLACE, sealed) for sealed in (by_another, before)] == ["Latex", "Penicillin"]
-    assert key_of(running.seal(*PLACE, "Penicillin")) == new
+    assert key_of(writing.seal(*PLACE, "Penicillin")) == new
 
 
 def test_a_rotation_that_was_broken_off_goes_on_with_its_key(tmp_path: Path):

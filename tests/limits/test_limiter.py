@@ -140,8 +140,8 @@ async def test_failures_slow_down_and_never_lock_out(tmp_path: Path, monkeypatch
         waits.append(seconds)
 
     monkeypatch.setattr(asyncio, "sleep", wait)
-    for _ in range(10):
-        await limiter.slow_down("login", "ada@example.org")
+    for count in range(1, 11):
+        assert await limiter.slow_down("login", "ada@example.org") == count
     assert waits == []
     for _ in range(2000):
         await limiter.slow_down("login", "ada@example.org")
@@ -149,7 +149,7 @@ async def test_failures_slow_down_and_never_lock_out(tmp_path: Path, monkeypatch
     assert max(waits) == 4
     assert len(waits) == 2000
     waits.clear()
-    await limiter.slow_down("login", "grace@example.org")
+    assert await limiter.slow_down("login", "grace@example.org") == 1
     assert waits == []
     clock.now += 2 * 900
     await limiter.slow_down("login", "ada@example.org")

@@ -71,4 +71,4 @@ async def owner(database: TestDatabase, owner: asyncpg.Connection) -> AsyncItera
 @pytest.fixture
 def world(owner: asyncpg.Connection) -> World:
     """Makes people, places and slots, with tokens that the servers accept."""
-    return World(owner, Tokens(SECRET.encode(), timedelta(hours=1)))
+    return World(owner, Tokens((SECRET.encode(),), timedelta(hours=1)))

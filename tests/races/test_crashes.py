@@ -71,7 +71,7 @@ class Installed:
 
     async def storm(self, seed: int) -> Storm:
         await self.owner.execute(f"TRUNCATE {TABLES} RESTART IDENTITY")
-        return await Storm.brewed(World(self.owner, Tokens(SECRET.encode(), timedelta(hours=1))), seed)
+        return await Storm.brewed(World(self.owner, Tokens((SECRET.encode(),), timedelta(hours=1))), seed)
 
     async def account(self, storm: Storm) -> None:
         """Nothing acknowledged is lost, nothing is there twice, whatever is sent again succeeds, all counters agree."""

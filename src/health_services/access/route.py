@@ -30,6 +30,7 @@ from health_services.access.service import Caller
 from health_services.access.tokens import Bearer
 from health_services.access.trail import Trail
 from health_services.api.json_body import StrictRequest
+from health_services.api.traffic import count
 from health_services.database import idempotency
 from health_services.database.constraints import is_worth_retrying, translate
 from health_services.database.engine import Database
@@ -97,9 +98,9 @@ async def _count(request: Request, credential: Bearer | Key | None) -> None:
     """Raise RateLimitedException for whoever calls too often; no database is asked."""
     if isinstance(credential, Key):
         # with its secret: who only knows how a key begins uses nothing up
-        await request.app.state.limiter.hit("api_key", credential.prefix, credential.secret)
+        await count(request, "api_key", credential.prefix, credential.secret)
     elif credential is not None:
-        await request.app.state.limiter.hit("caller", str(credential.user_id))
+        await count(request, "caller", str(credential.user_id))
 
 
 @dataclass(frozen=True)

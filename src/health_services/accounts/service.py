@@ -10,6 +10,7 @@ from health_services.access.service import Caller
 from health_services.accounts.repository import AccountRepository
 from health_services.accounts.schemas import OwnUserUpdate, UserUpdate
 from health_services.announcements import service as announcements
+from health_services.auth import verification
 from health_services.clinics.repository import ClinicRepository
 from health_services.database.base import AnyRow
 from health_services.errors import ConflictException, ResourceNotFoundException
@@ -130,8 +131,6 @@ async def update_own(
 async def _verify_anew(session: AsyncSession, user_id: int, old_email: str | None, now: datetime) -> None:
     for purpose in _OF_THE_ADDRESS:
         await one_time_tokens.withdraw(session, purpose, user_id)
-    purpose = Purpose.EMAIL_VERIFICATION
-    token = await one_time_tokens.issue(session, purpose, user_id, one_time_tokens.MAILED[purpose], now)
-    await announcements.mail_token(session, purpose, user_id, token, now)
+    await verification.send(session, user_id, now)
     if old_email is not None:
         await announcements.of_account(session, "email_changed", user_id, now, to=old_email)

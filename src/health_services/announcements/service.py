@@ -85,13 +85,29 @@ async def of_account(
     await AnnouncementRepository(session).write(messages=_rows(messages), events=[], superseded=None)
 
 
+async def of_failed_logins(session: AsyncSession, user_id: int | None, now: datetime) -> None:
+    """Tell somebody, once a day at most, that his password is being guessed; for nobody, the same work is done."""
+    data = {"about": "failed_logins"}
+    subject = f"account:{user_id}:failed_logins:{now:%Y%m%d}"
+    message = mail(Kind.SECURITY_NOTICE, user_id or 0, subject, now, data)
+    messages = _rows([message] if user_id is not None else [])
+    await AnnouncementRepository(session).write(messages=messages, events=[], superseded=None)
+
+
 async def mail_token(
-    session: AsyncSession, purpose: Purpose, user_id: int, token: str, now: datetime, **data: Any
+    session: AsyncSession,
+    purpose: Purpose,
+    user_id: int,
+    token: str,
+    now: datetime,
+    *,
+    is_wanted: bool = True,
+    **data: Any,
 ) -> None:
     """Mail somebody a link with this token, which was issued for one of MAILED purposes; one round trip.
 
     The ledger has it only sealed, and only until the mail is out; a mail that would come after the token has expired
-    is not sent.
+    is not sent. Where it is not wanted the same work is done, and nothing is written.
     """
     message = mail(
         Kind.PASSWORD_RESET if purpose is Purpose.PASSWORD_RESET else Kind.EMAIL_VERIFICATION,
@@ -101,7 +117,7 @@ async def mail_token(
         {"about": purpose, **data} | enclosed(session, user_id, token=token),
         expires_at=now + MAILED[purpose],
     )
-    await AnnouncementRepository(session).write(messages=_rows([message]), events=[], superseded=None)
+    await AnnouncementRepository(session).write(messages=_rows([message][:is_wanted]), events=[], superseded=None)
 
 
 async def of_disabled_webhook(session: AsyncSession, webhook: AnyRow, delivery_id: int, now: datetime) -> None:

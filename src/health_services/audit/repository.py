@@ -200,6 +200,6 @@ class ChainRepository:
         """The last link."""
         return await self._one(select(*_PLACE).order_by(AuditSeal.seq.desc()).limit(1))
 
-    async def _one(self, query: Select[tuple[int, bytes, int]]) -> Link | None:
+    async def _one(self, query: Select[int, bytes, int]) -> Link | None:
         row = (await self._session.execute(query)).one_or_none()
         return Link(row.seq, row.mac, row.floor) if row else None

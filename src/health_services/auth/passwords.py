@@ -30,6 +30,8 @@ class Passwords:
     def __init__(self, *, memory_kib: int, time_cost: int, parallelism: int) -> None:
         hasher = Argon2Hasher(memory_cost=memory_kib, time_cost=time_cost, parallelism=parallelism)
         self._hash = PasswordHash((hasher,))
+        # for whoever has something to do before and after a check that others must not come between
+        self.turn = asyncio.Semaphore(AT_ONCE)
         self._threads = ThreadPoolExecutor(AT_ONCE, "password", initializer=_step_back)
         self._nobody: str | None = None
 

@@ -24,6 +24,8 @@ from health_services.errors import (
 )
 
 LIFETIME = timedelta(hours=24)
+# A nonce and a tag; as many bytes of nothing open with no key, so that the answer is gone and the request still known.
+SHORTEST_ANSWER = 28
 
 # The advisory lock tells of a first request that is still under way: the row of an open transaction cannot be seen. The
 # row is read by a statement of its own, whose snapshot is younger than the lock.
@@ -40,7 +42,11 @@ _KEEP = text(
              created_at = now()
          WHERE k.created_at <= now() - CAST(:lifetime AS interval)"""
 )
-_PURGE = text("DELETE FROM idempotency_keys WHERE created_at <= now() - CAST(:lifetime AS interval)")
+_PURGE = text(
+    """DELETE FROM idempotency_keys WHERE (user_id, key_hash) IN (
+           SELECT user_id, key_hash FROM idempotency_keys WHERE created_at <= now() - CAST(:lifetime AS interval)
+           ORDER BY created_at LIMIT :most FOR UPDATE SKIP LOCKED)"""
+)
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,7 @@ async def keep(session: AsyncSession, attempt: Attempt, answer: Answer, secret: 
     return bool(getattr(result, "rowcount", 0))
 
 
-async def purge(session: AsyncSession) -> None:
-    """Forget the answers that are too old to be given again."""
-    await session.execute(_PURGE, {"lifetime": LIFETIME})
+async def purge(session: AsyncSession, most: int) -> int:
+    """Forget up to so many answers that are too old to be given again; how many there were."""
+    result = await session.execute(_PURGE, {"lifetime": LIFETIME, "most": most})
+    return int(getattr(result, "rowcount", 0))

@@ -27,7 +27,7 @@ class Doctor(Record):
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
     clinic_id: Mapped[int] = mapped_column(ForeignKey("clinics.id"))
     specialty: Mapped[str]
-    name: Mapped[str] = mapped_column(server_default=FetchedValue(), server_onupdate=FetchedValue(), init=False)
+    name: Mapped[str] = mapped_column(server_default=text("''"), server_onupdate=FetchedValue(), init=False)
     license_number: Mapped[str]
     qualifications: Mapped[str | None] = mapped_column(default=None)
     experience_years: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))

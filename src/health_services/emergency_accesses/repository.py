@@ -6,8 +6,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.database.sealing import sealed
+from health_services.emergency_accesses.models import EmergencyAccess
 
-_TABLE, _SEALED = "emergency_accesses", ("reason",)
+_TABLE, _SEALED = EmergencyAccess.__tablename__, ("reason",)
 # A sealed text is bound to its row's id, which has to be known before.
 _NEXT_ID = text("SELECT nextval(pg_get_serial_sequence('emergency_accesses', 'id'))")
 _ADD = text(

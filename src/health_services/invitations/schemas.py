@@ -1,11 +1,7 @@
 """Invitations: what is sent."""
 
-from typing import Annotated
-
-from pydantic import Field, SecretStr
-
 from health_services.api.fields import Email, Id, Line200, RequestShape, example
-from health_services.auth.schemas import NewPassword
+from health_services.auth.schemas import MailedToken, NewPassword
 from health_services.users.models import Role
 
 
@@ -32,5 +28,5 @@ class InvitationAccept(RequestShape):
         password="SecurePass123",  # noqa: S106 - the guide's example
     )
 
-    token: Annotated[SecretStr, Field(min_length=1, max_length=200)]
+    token: MailedToken
     password: NewPassword

@@ -11,6 +11,7 @@ from health_services.accounts.service import NO_USER
 from health_services.accounts.service import read as read_account
 from health_services.announcements import service as announcements
 from health_services.auth.passwords import Passwords, why_refused
+from health_services.auth.verification import BAD_TOKEN
 from health_services.clinics.service import add_staff
 from health_services.database.base import AnyRow
 from health_services.database.context import as_service
@@ -24,8 +25,6 @@ from health_services.patients.repository import PatientRepository
 from health_services.patients.service import read as read_patient
 from health_services.users.models import Role, User
 from health_services.users.repository import UserRepository
-
-BAD_LINK = "is not valid, or has expired"
 
 
 async def invite(session: AsyncSession, caller: Caller, request: InvitationCreate, now: datetime) -> AnyRow:
@@ -97,15 +96,14 @@ async def accept(session: AsyncSession, passwords: Passwords, trail: Trail, requ
     async with released(session, caller):
         password_hash = await passwords.hash(password)
     await _invited(session, trail, request)
-    user = await AccountRepository(session).get_for_update(caller.id)
-    assert user is not None, "the transaction acts for him"
-    user.password_hash, user.is_verified = password_hash, True
-    await session.flush()
+    users = UserRepository(session)
+    await users.change_password(caller.id, password_hash, None)
+    await users.verify_email(caller.id)
 
 
 async def _invited(session: AsyncSession, trail: Trail, request: InvitationAccept) -> Caller:
     """Whom the token invites, and uses it up; the transaction acts for him from now on."""
     found = await one_time_tokens.redeem(session, Purpose.INVITATION, request.token.get_secret_value())
     if found is None:
-        raise ValidationException.of("token", BAD_LINK)
+        raise ValidationException.of("token", BAD_TOKEN)
     return await act_as(session, found.user_id, None, trail)

@@ -3,12 +3,18 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, text, update
+import orjson
+from sqlalchemy import func, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.database.base import AnyRow
 from health_services.one_time_tokens.models import OneTimeToken
 
+_ADD = text(
+    """INSERT INTO one_time_tokens (token_hash, purpose, user_id, data, expires_at)
+       SELECT :token_hash, :purpose, CAST(:user_id AS bigint), CAST(:data AS jsonb), CAST(:expires_at AS timestamptz)
+       WHERE :is_wanted"""
+)
 _REDEEM = text("SELECT * FROM redeem(:hash, :purpose, :keep)")
 
 
@@ -19,17 +25,25 @@ class OneTimeTokenRepository:
         self._session = session
 
     async def add(
-        self, token_hash: bytes, purpose: str, user_id: int | None, data: dict[str, Any], expires_at: datetime
+        self,
+        token_hash: bytes,
+        purpose: str,
+        user_id: int | None,
+        data: dict[str, Any],
+        expires_at: datetime,
+        *,
+        is_wanted: bool = True,
     ) -> None:
-        """Insert."""
+        """Insert where it is wanted, by the same statement as where it is not."""
         values = {
             "token_hash": token_hash,
             "purpose": purpose,
             "user_id": user_id,
-            "data": data,
+            "data": orjson.dumps(data).decode(),
             "expires_at": expires_at,
+            "is_wanted": is_wanted,
         }
-        await self._session.execute(insert(OneTimeToken).values(values))
+        await self._session.execute(_ADD, values)
 
     async def redeem(self, token_hash: bytes, purpose: str, *, keep: bool) -> AnyRow | None:
         """`user_id`, `data` and `attempts` (this one included) of a live token, whoever asks; used up unless kept."""

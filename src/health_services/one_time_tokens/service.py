@@ -28,10 +28,17 @@ async def issue(
     lifetime: timedelta,
     now: datetime,
     data: Mapping[str, Any] | None = None,
+    *,
+    is_wanted: bool = True,
 ) -> str:
-    """A new token of 256 random bits for this person, for whom the transaction acts; only its hash is kept."""
+    """A new token of 256 random bits for this person, for whom the transaction acts; only its hash is kept.
+
+    Where it is not wanted the same work is done, and nothing is kept.
+    """
     token = secrets.token_urlsafe(_BYTES)
-    await OneTimeTokenRepository(session).add(key_hash(token), purpose, user_id, dict(data or {}), now + lifetime)
+    await OneTimeTokenRepository(session).add(
+        key_hash(token), purpose, user_id, dict(data or {}), now + lifetime, is_wanted=is_wanted
+    )
     return token
 
 

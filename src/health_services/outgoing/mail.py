@@ -160,8 +160,13 @@ def mailer_of(settings: Settings) -> Mailer:
     """The mail server where one is set, else the folder `mail` of the data directory."""
     sender = sender_of(settings)
     if settings.smtp_url is None:
-        return MailFolder(settings.data_dir / "mail", sender)
+        return MailFolder(folder_of_mails(settings), sender)
     return SmtpMailer(settings.smtp_url.get_secret_value(), sender, connections=settings.worker_concurrency)
+
+
+def folder_of_mails(settings: Settings) -> Path:
+    """Where mails are kept as files while no mail server is set, and may still be afterwards."""
+    return settings.data_dir / "mail"
 
 
 def sender_of(settings: Settings) -> Address:

@@ -10,6 +10,7 @@ from health_services.access.route import GuardedRoute
 from health_services.api.dependencies import DefaultLocale, Now, Session
 from health_services.api.fields import IdInUrl
 from health_services.api.openapi import errors
+from health_services.api.traffic import count
 from health_services.errors import (
     ConflictException,
     ReauthenticationRequiredException,
@@ -52,7 +53,7 @@ async def export_patient(
 
     The notes of a visit are given to the patient alone, once it is no longer ahead.
     """
-    await request.app.state.limiter.hit("export", str(caller.id))
+    await count(request, "export", str(caller.id))
     is_zip = form == "zip" or (form is None and "application/zip" in request.headers.get("accept", ""))
     file = ZipFile(now) if is_zip else JsonFile(now)
     content = await service.export(session, caller, patient_id, file, locale)

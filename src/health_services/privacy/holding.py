@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 OWN = "t.user_id = CAST(:user_id AS bigint)"
 PATIENTS = "t.patient_id = CAST(:patient_id AS bigint)"
-SECRET = "a secret, or what stands for one"
+SECRET = "a secret, or what stands for one"  # noqa: S105 - not one itself
 
 
 @dataclass(frozen=True)

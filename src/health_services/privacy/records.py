@@ -18,9 +18,9 @@ ACCOUNT = (
         is_single=True,
         erasure=Emptied(
             {
-                "name": "'Erased person'", "email": "NULL", "password_hash": "NULL", "mobile_no": "NULL", "address": "NULL",
-                "is_verified": "false", "is_active": "false", "last_login": "NULL", "erased_at": ":now",
-                "updated_at": ":now",
+                "name": "'Erased person'", "email": "NULL", "password_hash": "NULL", "mobile_no": "NULL",
+                "address": "NULL", "is_verified": "false", "is_active": "false", "last_login": "NULL",
+                "erased_at": ":now", "updated_at": ":now",
             },
             unless_done="t.erased_at IS NULL",
             stays=("id", "role", "created_at"),
@@ -134,7 +134,8 @@ VISITS = (
         shown=("id", "at", "action", "object", "outcome", "status", "request_id"),
         computed={
             "by_role": "(SELECT u.role FROM users u WHERE u.id = t.user_id)",
-            "by_name": f"(SELECT u.name FROM users u WHERE u.id = t.user_id AND (u.role <> 'patient' OR {OWN}))",
+            "by_name": "(SELECT u.name FROM users u WHERE u.id = t.user_id AND (u.role <> 'patient' OR "
+            "u.id = CAST(:user_id AS bigint)))",
             "is_own": f"COALESCE({OWN}, false)",
             "through": "split_part(t.via, ':', 1)",
             "from_address": f"CASE WHEN {OWN} THEN t.address END",

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import TextClause, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.database.base import AnyRow
-from health_services.database.idempotency import LIFETIME
+from health_services.database.idempotency import LIFETIME, SHORTEST_ANSWER
 from health_services.database.sealing import opened, vault_of
 from health_services.privacy.holding import Emptied, Holding, Kept
 
@@ -36,11 +36,12 @@ _AHEAD = text(
 # An answer that somebody else may ask for again can show the person. Only its key opens it, so which one it is cannot
 # be seen: those of everybody who had to do with him. The requests stay known, and are not carried out twice.
 _FORGET_ANSWERS = text(
-    """UPDATE idempotency_keys k SET answer = ''::bytea
-       WHERE k.answer <> ''::bytea AND k.user_id IN (
+    """UPDATE idempotency_keys k SET answer = decode(repeat('00', :bytes), 'hex')
+       WHERE k.user_id IN (
            SELECT l.user_id FROM audit_log l
            WHERE l.at > now() - CAST(:lifetime AS interval)
-             AND (l.patient_ids @> ARRAY[CAST(:patient_id AS bigint)] OR l.user_ids @> ARRAY[CAST(:user_id AS bigint)]))"""
+             AND (l.patient_ids @> ARRAY[CAST(:patient_id AS bigint)]
+                  OR l.user_ids @> ARRAY[CAST(:user_id AS bigint)]))"""
 )
 _ERASED = text(
     """SELECT u.id AS user_id, p.id AS patient_id FROM users u JOIN patients p ON p.user_id = u.id
@@ -118,12 +119,17 @@ class PrivacyRepository:
 
     async def forget_answers(self, person: Person) -> None:
         """Make unreadable what is kept to answer others again who had to do with him."""
-        await self._session.execute(_FORGET_ANSWERS, {**vars(person), "lifetime": LIFETIME})
+        values = {**vars(person), "lifetime": LIFETIME, "bytes": SHORTEST_ANSWER}
+        await self._session.execute(_FORGET_ANSWERS, values)
 
     async def erased(self, within: timedelta) -> Sequence[Person]:
         """Who was erased not longer ago than this."""
         rows = (await self._session.execute(_ERASED, {"within": within})).all()
         return [Person(row.user_id, row.patient_id) for row in rows]
+
+    async def now(self) -> datetime:
+        """The database's clock, which all workers share."""
+        return (await self._session.execute(select(func.now()))).scalar_one()
 
     async def of_erased(self, notification_ids: Sequence[int]) -> Sequence[int]:
         """Which of these messages were to people who are erased."""

@@ -90,6 +90,7 @@ async def erase(
         cancelled = list(await known.visits_ahead(person, now))
         for appointment_id in cancelled:
             await cancel(session, caller, appointment_id, AppointmentCancel(), now)
+        await known.forget_answers(person)
         forgotten = await forget(session, person, now, request.reason)
     return ErasureRead(patient_id=patient_id, erased_at=now, cancelled=cancelled, forgotten=forgotten)
 
@@ -100,7 +101,6 @@ async def forget(session: AsyncSession, person: Person, now: datetime, reason: s
     The account comes last: whoever adds something to it at this moment is done before, or waits.
     """
     known = PrivacyRepository(session)
-    await known.forget_answers(person)
     counts = {holding.kind: await known.forget(holding, person, now, reason) for holding in reversed(HOLDINGS)}
     return {kind: count for kind, count in reversed(counts.items()) if count}
 

@@ -10,7 +10,6 @@ from health_services.access.route import GuardedRoute
 from health_services.api.dependencies import Now, Session
 from health_services.api.fields import IdInUrl
 from health_services.api.openapi import errors
-from health_services.api.origin import address_of
 from health_services.errors import ConflictException, ReauthenticationRequiredException, ResourceNotFoundException
 from health_services.second_factors import enrolment, service
 from health_services.second_factors.relying_party import RelyingParty, issuer_of
@@ -27,7 +26,7 @@ from health_services.second_factors.schemas import (
 )
 from health_services.second_factors.service import Entrance
 from health_services.sessions.schemas import SignedIn
-from health_services.sessions.service import Device
+from health_services.sessions.transport import delivered, device_of, lifetimes_of
 
 router = APIRouter(prefix="/auth", tags=["Authentication"], route_class=GuardedRoute)
 user_router = APIRouter(prefix="/users", tags=["Users"], route_class=GuardedRoute)
@@ -39,7 +38,7 @@ def _relying_party(request: Request) -> RelyingParty:
 
 def _entrance(request: Request) -> Entrance:
     state = request.app.state
-    return Entrance(state.database.reading, state.limiter, state.gate.lifetimes, _relying_party(request))
+    return Entrance(state.database.reading, state.limiter, lifetimes_of(request), _relying_party(request))
 
 
 @router.post(
@@ -49,13 +48,15 @@ def _entrance(request: Request) -> Entrance:
     responses=errors(wrong_credentials=True),
 )
 @requires("auth:login")
-async def login_mfa(request: Request, session: Session, trail: CurrentTrail, body: MfaLogin, now: Now) -> Any:
+async def login_mfa(
+    request: Request, response: Response, session: Session, trail: CurrentTrail, body: MfaLogin, now: Now
+) -> Any:
     """With the `mfa_token` of the login, and one of its `methods`.
 
     `code`: what the authenticator app shows, or a recovery code; each works once. `passkey`: what a browser gave for
     options of `POST /auth/login/passkey/options`. After five attempts the password is asked again.
     """
-    return await service.login(session, _entrance(request), trail, body, now)
+    return delivered(request, response, await service.login(session, _entrance(request), trail, body, now))
 
 
 @router.post(
@@ -78,11 +79,12 @@ async def begin_passkey_login(request: Request, session: Session, now: Now) -> A
 )
 @requires("auth:login")
 async def login_by_passkey(
-    request: Request, session: Session, trail: CurrentTrail, body: PasskeyLogin, now: Now
+    request: Request, response: Response, session: Session, trail: CurrentTrail, body: PasskeyLogin, now: Now
 ) -> Any:
     """Without a password. A passkey is two factors, since the device asks who uses it: no other is asked."""
-    device = Device(address=address_of(request), is_cookie=body.refresh_in == "cookie")
-    return await service.login_by_passkey(session, _entrance(request), trail, body.credential, device, now)
+    device = device_of(request, body.refresh_in)
+    signed_in = await service.login_by_passkey(session, _entrance(request), trail, body.credential, device, now)
+    return delivered(request, response, signed_in)
 
 
 @router.post(

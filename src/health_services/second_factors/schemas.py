@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, RootModel, SecretStr, StringConstraints, model_validator
 
 from health_services.api.fields import AnswerShape, Line100, RequestShape, example
+from health_services.sessions.schemas import RefreshIn
 
 _ID = "dGhlIGlkIG9mIGEgcGFzc2tleQ"
 _CHALLENGE = "c2l4dGVlbiByYW5kb20gYnl0ZXMsIGFuZCBtb3JlIQ"
@@ -116,7 +117,7 @@ class PasskeyLogin(RequestShape):
     model_config = example(credential=_USED)
 
     credential: UsedCredential
-    refresh_in: Literal["body", "cookie"] = "body"
+    refresh_in: RefreshIn = "body"
 
 
 class TotpBegun(AnswerShape):

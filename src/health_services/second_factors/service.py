@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-import orjson
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -30,7 +30,6 @@ from health_services.second_factors.schemas import MfaLogin, MfaRequired, Passke
 from health_services.sessions import service as sessions
 from health_services.sessions.schemas import SignedIn
 from health_services.sessions.service import Device, Lifetimes
-from health_services.users.repository import UserRepository
 
 LIFETIME = timedelta(minutes=10)
 CHALLENGE_LIFETIME = timedelta(seconds=TIMEOUT_SECONDS)
@@ -85,9 +84,9 @@ async def login(session: AsyncSession, entrance: Entrance, trail: Trail, request
     is_first = await one_time_tokens.redeem(session, Purpose.MFA, token) is not None
     if not is_first or not await _is_proven(session, entrance.relying_party, request, caller.id, now):
         raise AuthenticationException(_WRONG)
-    data = orjson.loads(begun.data)
+    data: dict[str, Any] = begun.data
     methods = [*data["methods"], *(_BY_PASSKEY if request.passkey else _BY_CODE)]
-    return await _begin(session, entrance, caller, Device(**data["device"]), methods, now)
+    return await sessions.sign_in(session, entrance.lifetimes, caller, Device(**data["device"]), methods, now)
 
 
 async def _is_proven(
@@ -136,7 +135,7 @@ async def login_by_passkey(
     if caller is None:
         await entrance.limiter.hit("login_address", address)
         raise AuthenticationException(_NO_PASSKEY)
-    return await _begin(session, entrance, caller, device, [*_BY_PASSKEY], now)
+    return await sessions.sign_in(session, entrance.lifetimes, caller, device, [*_BY_PASSKEY], now)
 
 
 async def _owner_of_used(
@@ -187,10 +186,3 @@ async def _use_passkey(
         return False
     count, is_backed_up = used.new_sign_count, used.credential_backed_up
     return await factors.use_passkey(passkey.id, count, now, is_backed_up=is_backed_up)
-
-
-async def _begin(
-    session: AsyncSession, entrance: Entrance, caller: Caller, device: Device, methods: list[str], now: datetime
-) -> SignedIn:
-    await UserRepository(session).record_login(caller.id, now, None)
-    return await sessions.begin(session, entrance.lifetimes, caller, device, methods, now)

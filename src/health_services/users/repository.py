@@ -40,12 +40,31 @@ class UserRepository:
         query = select(User.id, User.name, User.role, User.is_active).where(User.id == user_id)
         return (await self._session.execute(query.with_for_update(read=True))).one_or_none()
 
-    async def record_login(self, user_id: int, now: datetime, new_hash: str | None) -> None:
-        """Set `last_login`, and the password's hash where its cost has changed, which ends no session."""
-        if new_hash:
-            await self._session.execute(_SAME_PASSWORD)
-        values: dict[str, Any] = {"last_login": now} | ({"password_hash": new_hash} if new_hash else {})
-        await self._session.execute(update(User).where(User.id == user_id).values(values))
+    async def record_login(self, user_id: int, now: datetime) -> AnyRow:
+        """Set `last_login`; answers it, and `updated_at`."""
+        query = update(User).where(User.id == user_id).values(last_login=now)
+        return (await self._session.execute(query.returning(User.last_login, User.updated_at))).one()
+
+    async def renew_hash(self, user_id: int, new_hash: str, old_hash: str) -> None:
+        """Another hash of the same password, since its cost has changed: that ends no session."""
+        await self._session.execute(_SAME_PASSWORD)
+        query = update(User).where(User.id == user_id, User.password_hash == old_hash)
+        await self._session.execute(query.values(password_hash=new_hash))
+
+    async def password_hash(self, user_id: int) -> str | None:
+        """The hash of this account's password."""
+        found: str | None = await self._session.scalar(select(User.password_hash).where(User.id == user_id))
+        return found
+
+    async def change_password(self, user_id: int, new_hash: str, old_hash: str | None) -> bool:
+        """Set the password, which ends every session; False if it is not the one with `old_hash` any more."""
+        query = update(User).where(User.id == user_id, User.password_hash.is_not_distinct_from(old_hash))
+        changed = await self._session.execute(query.values(password_hash=new_hash).returning(User.id))
+        return changed.one_or_none() is not None
+
+    async def verify_email(self, user_id: int) -> None:
+        """The address has been shown to be the person's."""
+        await self._session.execute(update(User).where(User.id == user_id).values(is_verified=True))
 
     async def change(self, email: str, **values: Any) -> int | None:
         """Change the account with this e-mail; answers its id, None if there is none."""

@@ -13,7 +13,7 @@ _ALL = text("SELECT id, secret, previous_secret FROM webhooks ORDER BY id")
 _REPLACE = text(
     """UPDATE webhooks SET secret = CASE WHEN secret = :old THEN :new ELSE secret END,
               previous_secret = CASE WHEN previous_secret = :old THEN :new ELSE previous_secret END
-       WHERE id = :id AND :old IN (secret, previous_secret)"""
+       WHERE id = :id AND :old IN (secret, previous_secret) RETURNING id"""
 )
 
 
@@ -29,6 +29,6 @@ async def reseal_secrets(session: AsyncSession, server_secrets: Sequence[bytes])
                 continue
             with contextlib.suppress(signing.UnreadableSecretError):
                 new = signing.seal(signing.unseal(sealed, server_secrets[1:]), server_secrets[0])
-                await session.execute(_REPLACE, {"id": webhook.id, "old": sealed, "new": new})
-                resealed += 1
+                replaced = await session.scalar(_REPLACE, {"id": webhook.id, "old": sealed, "new": new})
+                resealed += replaced is not None
     return resealed
