@@ -17,6 +17,7 @@ from health_services.notifications.models import Kind
 from tests.access.cast import Cast, fingerprint, make_cast, make_invited, set_password
 from tests.factories import World, booking, soon
 from tests.push_subscriptions.conftest import browser
+from tests.second_factors.staging import make_factors
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "access.md"
 CALLERS = (
@@ -96,6 +97,20 @@ BODIES: dict[tuple[str, str], Callable[[Cast], Any]] = {
     ("POST /api/v1/auth/register", "role staff"): _account("staff"),
     ("POST /api/v1/auth/register", "role admin"): _account("admin"),
     ("POST /api/v1/auth/login", ""): lambda cast: {"email": cast.patient.email, "password": PASSWORD},
+    ("POST /api/v1/auth/login/mfa", "a code"): lambda cast: {
+        "mfa_token": cast.ids["staged"].mfa_token,
+        "code": cast.ids["staged"].code(),
+    },
+    ("POST /api/v1/auth/login/mfa", "a passkey"): lambda cast: {
+        "mfa_token": cast.ids["staged"].mfa_token,
+        "passkey": cast.ids["staged"].used(),
+    },
+    ("POST /api/v1/auth/login/passkey", ""): lambda cast: {"credential": cast.ids["staged"].used()},
+    ("POST /api/v1/auth/mfa/totp/confirm", "the app's code"): lambda cast: {"code": cast.ids["staged"].code()},
+    ("POST /api/v1/auth/passkeys", "for the patient's options"): lambda cast: {
+        "name": "My phone",
+        "credential": cast.ids["staged"].made(),
+    },
     ("POST /api/v1/patients", "a name"): lambda _: {"name": "Grace Okafor", "mobile_no": "+1 555 0100"},
     ("POST /api/v1/patients", "no name: one's own"): lambda _: {"blood_group": "O+"},
     ("POST /api/v1/patients/search", ""): lambda _: {"query": "Person"},
@@ -104,6 +119,7 @@ BODIES: dict[tuple[str, str], Callable[[Cast], Any]] = {
     ("PUT /api/v1/patients/{patient_id}", "blood group"): lambda _: {"blood_group": "AB-"},
     ("PUT /api/v1/patients/{patient_id}", "is_active"): lambda _: {"is_active": False},
     ("POST /api/v1/patients/{patient_id}/emergency-access", ""): lambda _: {"reason": "Unconscious, allergies?"},
+    ("POST /api/v1/patients/{patient_id}/erase", ""): lambda _: {"reason": "File 2026/17"},
     ("POST /api/v1/doctors", ""): _doctor,
     ("PUT /api/v1/doctors/{doctor_id}", ""): lambda _: {"experience_years": 7},
     ("POST /api/v1/clinics", ""): lambda _: {"name": "City Health Center"},
@@ -161,6 +177,8 @@ async def _stage(world: World, app: FastAPI, row: Row, password_hash: str) -> Ca
         cast.ids["token"] = await _open_feeds(world, cast)
     if "invit" in row.path:
         cast.ids.update(await make_invited(world, cast))
+    if "mfa" in row.path or "passkey" in row.path:
+        cast.ids.update(await make_factors(world, app, cast))
     if "unsubscribe" in row.path:
         url = app.state.links.url(cast.patient.user_id, Kind.APPOINTMENT_REMINDER)
         cast.ids["token"] = url.rpartition("/")[2]

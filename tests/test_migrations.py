@@ -50,6 +50,8 @@ FUNCTIONS = {
     "patient_account(bigint)",
     "find_patients(character varying,text,bigint[],bigint,bigint)",
     "feed_owner(bytea)",
+    "sees_appointment(bigint)",
+    "sees_person(bigint)",
     "refresh_token_owner(bytea)",
     "passkey_owner(bytea)",
     "redeem(bytea,character varying,boolean)",

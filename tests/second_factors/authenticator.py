@@ -32,12 +32,18 @@ class Device:
     credential_id: bytes = field(default_factory=lambda: secrets.token_bytes(32))
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
+    @property
+    def public_key(self) -> bytes:
+        """As COSE writes it (RFC 9053)."""
+        point = self.key.public_key().public_numbers()
+        return bytes(
+            cbor2.dumps({1: 2, 3: -7, -1: 1, -2: point.x.to_bytes(32, "big"), -3: point.y.to_bytes(32, "big")})
+        )
+
     def create(self, options: dict[str, Any]) -> dict[str, Any]:
         """The answer to creation options."""
         self.handle = options["user"]["id"]
-        point = self.key.public_key().public_numbers()
-        public_key = cbor2.dumps({1: 2, 3: -7, -1: 1, -2: point.x.to_bytes(32, "big"), -3: point.y.to_bytes(32, "big")})
-        attested = bytes(16) + len(self.credential_id).to_bytes(2, "big") + self.credential_id + public_key
+        attested = bytes(16) + len(self.credential_id).to_bytes(2, "big") + self.credential_id + self.public_key
         data = self._data(ATTESTED) + attested
         response = {
             "clientDataJSON": base64url(self._client_data("webauthn.create", options["challenge"])),

@@ -1,15 +1,29 @@
 """Somebody who is signed in with one program, and what he can still do with what he was given."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import httpx
+from fastapi import FastAPI
 
 PASSWORD = "three blue teapots"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:142.0) Gecko/20100101 Firefox/142.0"
 SAFARI = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 Version/18.5 Mobile Safari/604.1"
+
+
+@contextmanager
+def configured(app: FastAPI, **settings: Any) -> Iterator[None]:
+    """Let the application have these settings until the block ends."""
+    usual = app.state.settings
+    app.state.settings = usual.model_copy(update=settings)
+    try:
+        yield
+    finally:
+        app.state.settings = usual
 
 
 @dataclass
@@ -83,8 +97,9 @@ async def ended(owner: asyncpg.Connection) -> list[str | None]:
 async def pass_time(owner: asyncpg.Connection, passed: timedelta) -> None:
     """As if all that happened to sessions had happened so much earlier."""
     await owner.execute(
-        """UPDATE sessions SET created_at = created_at - $1::interval, authenticated_at = authenticated_at - $1::interval,
-                  last_used_at = last_used_at - $1::interval, expires_at = expires_at - $1::interval""",
+        """UPDATE sessions SET (created_at, authenticated_at, last_used_at, expires_at) =
+               (created_at - $1::interval, authenticated_at - $1::interval, last_used_at - $1::interval,
+                expires_at - $1::interval)""",
         passed,
     )
     await owner.execute(

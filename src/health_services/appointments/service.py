@@ -223,7 +223,7 @@ async def list_of_doctor(
 
 async def _listed(session: AsyncSession, caller: Caller, wanted: Filter, page: Page) -> list[AppointmentRead]:
     rows = await AppointmentRepository(session).list(wanted, page)
-    caller.trail.concerns(*(row.patient_id for row in rows))
+    caller.trail.concerns(*(row.patient_id for row in page.cut(rows)[0]))
     return [_shown_to(caller, row) for row in rows]
 
 

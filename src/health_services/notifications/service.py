@@ -41,7 +41,7 @@ async def replan(session: AsyncSession, user_id: int, now: datetime, instead_of:
 async def list_all(session: AsyncSession, caller: Caller, wanted: Wanted, page: Page) -> Sequence[AnyRow]:
     """Every message of these kinds to everybody; for administrators."""
     found = await NotificationRepository(session).list(*wanted, page)
-    caller.trail.regards(*(row.user_id for row in found))
+    caller.trail.regards(*(row.user_id for row in page.cut(found)[0]))
     return found
 
 
@@ -75,6 +75,6 @@ async def list_unreachable(session: AsyncSession, caller: Caller, now: datetime,
     """Whom no channel reached and a call still could: everybody for administrators, their clinics' for staff."""
     clinics = None if caller.is_admin else sorted(caller.clinic_ids)
     found = await NotificationRepository(session).unreachable(clinics, now, page)
-    caller.trail.regards(*(row.user_id for row in found))
-    caller.trail.concerns(*(row.patient_id for row in found if row.patient_id is not None))
+    caller.trail.regards(*(row.user_id for row in page.cut(found)[0]))
+    caller.trail.concerns(*(row.patient_id for row in page.cut(found)[0] if row.patient_id is not None))
     return found

@@ -79,7 +79,7 @@ async def search(session: AsyncSession, caller: Caller, request: PatientSearch, 
     """Who matches; staff find people unknown to their clinics only by a whole name, e-mail or mobile number."""
     clinic_ids = None if caller.is_admin else sorted(caller.clinic_ids)
     found = await PatientRepository(session).find(request.query, clinic_ids, page)
-    caller.trail.concerns(*(row.id for row in found))
+    caller.trail.concerns(*(row.id for row in page.cut(found)[0]))
     return found
 
 

@@ -37,5 +37,5 @@ def step_of(secret: str, code: str, now: datetime) -> int | None:
     totp = pyotp.TOTP(secret)
     present = totp.timecode(now)
     steps = range(present - TOLERANCE, present + TOLERANCE + 1)
-    matching = [step for step in steps if hmac.compare_digest(totp.generate_otp(step), code)]
+    matching = [step for step in steps if hmac.compare_digest(totp.generate_otp(step).encode(), code.encode())]
     return max(matching, default=None)
