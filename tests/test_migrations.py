@@ -55,7 +55,7 @@ FUNCTIONS = {
     "refresh_token_owner(bytea)",
     "passkey_owner(bytea)",
     "redeem(bytea,character varying,boolean)",
-    "access_log_of(bigint,bigint,integer)",
+    "access_log_of(bigint,bigint,bigint)",
     "users_end_sessions()",
     "users_rename_doctor()",
     "doctors_set_name()",

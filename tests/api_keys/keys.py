@@ -12,7 +12,7 @@ _numbers = itertools.count(1)
 
 async def make_key(world: World, user_id: int, *scopes: str, **columns: Any) -> dict[str, str]:
     """The header of a key with these scopes, used a moment ago unless the test says otherwise."""
-    prefix, secret = f"{next(_numbers):012}", f"{next(_numbers):0>43}"
+    prefix, secret = f"k{next(_numbers):011}", f"{next(_numbers):0>43}"
     values = {"name": "Test", "last_used_at": datetime.now(UTC), **columns}
     names, marks = ", ".join(values), ", ".join(f"${place}" for place in range(5, 5 + len(values)))
     await world.owner.execute(

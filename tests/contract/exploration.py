@@ -17,8 +17,8 @@ from schemathesis.openapi.checks import AllowHeaderMismatch, RejectedPositiveDat
 # What a JSON schema cannot say: a request may satisfy the schema and be refused for these reasons, and no others.
 BEYOND_THE_SCHEMA = (
     "must not contain control characters",
-    "string should have at least 1 character",  # nothing is left of white space
-    "string should have at least 2 characters",
+    "must have 1 characters or more",  # nothing is left of white space
+    "must have 2 characters or more",
     "must be an IANA time zone",
     "is not a valid e-mail address",  # format: email allows more than the mail system does
     "must lie between the years 1900 and 2199",

@@ -21,7 +21,15 @@ CLIENT_GENERATOR = Path(sys.prefix) / "client" / "bin" / "openapi-python-client"
 # Generated clients are named after these: a changed one breaks its callers.
 OPERATIONS = {
     "Authentication": ["register", "login", "profile"],
-    "Patients": ["create_patient", "search_patients", "get_patient", "update_patient", "list_patient_appointments"],
+    "Patients": [
+        "create_patient",
+        "search_patients",
+        "get_patient",
+        "update_patient",
+        "export_patient",
+        "erase_patient",
+        "list_patient_appointments",
+    ],
     "Doctors": ["create_doctor", "list_doctors", "get_doctor", "update_doctor", "list_doctor_appointments"],
     "Clinics": [
         "create_clinic",
@@ -152,6 +160,7 @@ WITH_BODY = [
     "register", "login", "create_patient", "search_patients", "update_patient", "create_doctor", "update_doctor",
     "create_clinic", "update_clinic", "add_clinic_staff", "create_slots", "book_appointment", "cancel_appointment",
     "update_appointment", "update_preferences", "create_push_subscription", "create_webhook", "update_webhook",
+    "erase_patient",
 ]  # fmt: skip
 
 

@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -48,7 +47,15 @@ async function tried(work) {
     try { return await work(); } catch (error) { return {status: 0, body: error.name}; }
 }
 """
-UNVERIFIED = {"userVerification": "discouraged"}
+UNVERIFIED: dict[str, Any] = {"userVerification": "discouraged"}
+AUTHENTICATOR = {
+    "protocol": "ctap2",
+    "transport": "internal",
+    "hasResidentKey": True,
+    "hasUserVerification": True,
+    "isUserVerified": True,
+    "automaticPresenceSimulation": True,
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class Browser:
         found: dict[str, Any] = await self.page.evaluate(f"tried(() => {call})")
         return found
 
-    async def register(self, person: Person, **change: str) -> dict[str, Any]:
+    async def register(self, person: Person, **change: Any) -> dict[str, Any]:
         token = json.dumps(person.headers["Authorization"])
         return await self.run(f"register({token}, {json.dumps(change)})")
 
@@ -88,20 +95,12 @@ async def port(database: TestDatabase, tmp_path_factory: pytest.TempPathFactory)
         server.stop()
 
 
-async def _opened(page: Page, origin: str, kind: str) -> Browser:
+async def _opened(page: Page, origin: str) -> Browser:
     html = f"<!doctype html><title>A page</title><script>{SCRIPT}</script>"
     await page.route(f"{origin}/", lambda route: route.fulfill(body=html, content_type="text/html"))
     devtools = await page.context.new_cdp_session(page)
     await devtools.send("WebAuthn.enable")
-    options = {
-        "protocol": "ctap2",
-        "transport": kind,
-        "hasResidentKey": True,
-        "hasUserVerification": True,
-        "isUserVerified": True,
-        "automaticPresenceSimulation": True,
-    }
-    added = await devtools.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+    added = await devtools.send("WebAuthn.addVirtualAuthenticator", {"options": AUTHENTICATOR})
     await page.goto(f"{origin}/")
     return Browser(page, devtools, added["authenticatorId"])
 
@@ -111,11 +110,11 @@ async def browser(port: int) -> AsyncIterator[Browser]:
     """A new browser on the page."""
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield await _opened(await chromium.new_page(), f"http://localhost:{port}", "internal")
+        yield await _opened(await chromium.new_page(), f"http://localhost:{port}")
         await chromium.close()
 
 
-async def test_registering_and_signing_in(browser: Browser, world: World, owner: asyncpg.Connection, tmp_path: Path):
+async def test_registering_and_signing_in(browser: Browser, world: World, owner: asyncpg.Connection):
     person = await world.patient()
     made = await browser.register(person)
     assert made["status"] == 201, made
@@ -146,11 +145,23 @@ async def test_whoever_cannot_unlock_the_device_is_refused(browser: Browser, wor
     assert await browser.run("login()") == {"status": 0, "body": "NotAllowedError"}, "by the browser"
     by_us = await browser.run(f"login({json.dumps(UNVERIFIED)})")
     assert (by_us["status"], by_us["body"]["error_code"]) == (401, "AUTHENTICATION_ERROR")
-    other = await browser.register(await world.patient(), **UNVERIFIED)
-    assert (other["status"], other["body"]["error_code"]) == (400, "VALIDATION_ERROR")
     await browser.verify_users(True)
     assert (await browser.run("login()"))["status"] == 200
     assert await owner.fetchval("SELECT count(*) FROM passkeys") == 1
+
+
+async def test_a_device_that_asks_nobody_gets_no_passkey_kept(
+    browser: Browser, world: World, owner: asyncpg.Connection
+):
+    await browser.devtools.send("WebAuthn.removeVirtualAuthenticator", {"authenticatorId": browser.authenticator})
+    plain = AUTHENTICATOR | {"transport": "usb", "hasUserVerification": False, "isUserVerified": False}
+    await browser.devtools.send("WebAuthn.addVirtualAuthenticator", {"options": plain})
+    person = await world.patient()
+    assert await browser.register(person) == {"status": 0, "body": "NotAllowedError"}, "by the browser"
+    careless = UNVERIFIED | {"residentKey": "discouraged", "requireResidentKey": False}
+    by_us = await browser.register(person, **careless)
+    assert (by_us["status"], by_us["body"]["error_code"]) == (400, "VALIDATION_ERROR")
+    assert await owner.fetchval("SELECT count(*) FROM passkeys") == 0
 
 
 async def test_a_page_of_another_origin_is_refused(browser: Browser, world: World, port: int):

@@ -39,13 +39,12 @@ _SITUATION = text(
        FROM (VALUES (1)) AS one LEFT JOIN (SELECT * FROM audit_seals ORDER BY seq DESC LIMIT 1) s ON true"""
 )
 _OWN_TRANSACTION = text("SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
-# The floor stands twice, so that no plan reads seals from the beginning.
-_UNSEALED = """SELECT {columns} FROM audit_log l
-    WHERE l.id > {floor} AND NOT EXISTS (SELECT FROM audit_seals s WHERE s.entry_id = l.id AND s.entry_id > {floor})"""
-_LAST_FLOOR = "COALESCE((SELECT floor FROM audit_seals ORDER BY seq DESC LIMIT 1), 0)"
-_IS_ANYTHING_UNSEALED = text(f"SELECT EXISTS ({_UNSEALED.format(columns='', floor=_LAST_FLOOR)})")
-_SOME_UNSEALED = text(
-    _UNSEALED.format(columns="l.id, l.mac", floor="CAST(:floor AS bigint)") + " ORDER BY l.id LIMIT :most"
+# The floor stands twice, as a number and with an order, so that no plan reads anything from the beginning.
+_UNSEALED = text(
+    """SELECT l.id, l.mac FROM audit_log l
+       WHERE l.id > CAST(:floor AS bigint)
+         AND NOT EXISTS (SELECT FROM audit_seals s WHERE s.entry_id = l.id AND s.entry_id > CAST(:floor AS bigint))
+       ORDER BY l.id LIMIT :most"""
 )
 
 
@@ -116,10 +115,6 @@ class ChainRepository:
         """Let nobody else extend the chain as long as this transaction lasts."""
         await self._session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
 
-    async def is_anything_unsealed(self) -> bool:
-        """Whether an entry waits to be sealed."""
-        return bool(await self._session.scalar(_IS_ANYTHING_UNSEALED))
-
     async def situation(self) -> Situation:
         """Where things stand, before this transaction has a number of its own."""
         row = (await self._session.execute(_SITUATION)).one()
@@ -132,7 +127,7 @@ class ChainRepository:
 
     async def unsealed(self, floor: int, most: int) -> Sequence[AnyRow]:
         """`id` and `mac` of entries above the floor that are in no seal, in the order of ids."""
-        return (await self._session.execute(_SOME_UNSEALED, {"floor": floor, "most": most})).all()
+        return (await self._session.execute(_UNSEALED, {"floor": floor, "most": most})).all()
 
     async def append(self, links: Sequence[dict[str, Any]]) -> None:
         """Add links."""

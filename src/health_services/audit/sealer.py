@@ -50,7 +50,9 @@ class Sealer:
     async def take(self, limit: int) -> Sequence[int]:  # noqa: ARG002 - there is never more than one job
         """One job if anything is unsealed."""
         async with self.database.reading() as session:
-            return [0] if await ChainRepository(session).is_anything_unsealed() else []
+            chain = ChainRepository(session)
+            last = await chain.head() or Link()
+            return [0] if await chain.unsealed(last.floor, 1) else []
 
     async def carry_out(self, job: int) -> None:  # noqa: ARG002 - all jobs are the same
         """Seal all that is there."""
