@@ -18,6 +18,7 @@ from tests.access.cast import Cast, fingerprint, make_cast, make_invited, set_pa
 from tests.factories import World, booking, soon
 from tests.push_subscriptions.conftest import browser
 from tests.second_factors.staging import make_factors
+from tests.sessions.staging import make_sign_ins
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "access.md"
 CALLERS = (
@@ -25,6 +26,10 @@ CALLERS = (
     "staff of another clinic", "administrator",
 )  # fmt: skip
 PASSWORD = "three blue teapots"
+NEW_PASSWORD = "four green kettles"
+SIGNING_IN = tuple(
+    f"/api/v1/auth/{name}" for name in ("refresh", "logout", "sessions", "reauthenticate", "password", "email")
+)
 READS_BY_POST = {"POST /api/v1/patients/search"}
 
 _numbers = itertools.count(1)
@@ -97,6 +102,19 @@ BODIES: dict[tuple[str, str], Callable[[Cast], Any]] = {
     ("POST /api/v1/auth/register", "role staff"): _account("staff"),
     ("POST /api/v1/auth/register", "role admin"): _account("admin"),
     ("POST /api/v1/auth/login", ""): lambda cast: {"email": cast.patient.email, "password": PASSWORD},
+    ("POST /api/v1/auth/refresh", "the patient's token"): lambda cast: {"refresh_token": cast.ids["refresh_token"]},
+    ("POST /api/v1/auth/logout", "the patient's token"): lambda cast: {"refresh_token": cast.ids["refresh_token"]},
+    ("POST /api/v1/auth/reauthenticate", "one's password"): lambda _: {"password": PASSWORD},
+    ("POST /api/v1/auth/password/change", "one's password"): lambda _: {
+        "current_password": PASSWORD,
+        "new_password": NEW_PASSWORD,
+    },
+    ("POST /api/v1/auth/password/forgot", "the patient's address"): lambda cast: {"email": cast.patient.email},
+    ("POST /api/v1/auth/password/reset", "the link of a mail"): lambda cast: {
+        "token": cast.ids["password_reset"],
+        "new_password": NEW_PASSWORD,
+    },
+    ("POST /api/v1/auth/email/verify", "the link of a mail"): lambda cast: {"token": cast.ids["email_verification"]},
     ("POST /api/v1/auth/login/mfa", "a code"): lambda cast: {
         "mfa_token": cast.ids["staged"].mfa_token,
         "code": cast.ids["staged"].code(),
@@ -177,6 +195,9 @@ async def _stage(world: World, app: FastAPI, row: Row, password_hash: str) -> Ca
         cast.ids["token"] = await _open_feeds(world, cast)
     if "invit" in row.path:
         cast.ids.update(await make_invited(world, cast))
+    if row.path.startswith(SIGNING_IN):
+        people = [person for column in CALLERS if (person := cast.caller(column))]
+        cast.ids.update(await make_sign_ins(world, cast, people, password_hash))
     if "mfa" in row.path or "passkey" in row.path:
         cast.ids.update(await make_factors(world, app, cast))
     if "unsubscribe" in row.path:

@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from health_services.access.service import caller_of
+from health_services.access.recording import record
+from health_services.access.service import act_as
+from health_services.access.trail import Trail
 from health_services.appointments import service
 from health_services.appointments.schemas import AppointmentCreate
 from health_services.database import migrations, roles
@@ -56,12 +58,13 @@ async def _client(database: Database, slots: Iterator[int], taken: list[float], 
 
 
 async def _book(database: Database, slot: int) -> None:
-    """As a request does it: who is calling, then one transaction."""
-    async with database.reading() as session:
-        caller = await caller_of(session, slot)
+    """As a request does it: one transaction, which says first for whom it acts, and ends with the audit."""
     request = AppointmentCreate(patient_id=slot, doctor_id=slot, clinic_id=1, slot_id=slot)
+    trail = Trail(action="book_appointment", request_id="benchmark")
     async with database.writing() as session, session.begin():
+        caller = await act_as(session, slot, None, trail)
         await service.book(session, caller, request, datetime.now(UTC))
+        await record(session, trail, 201)
 
 
 if __name__ == "__main__":

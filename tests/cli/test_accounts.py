@@ -7,6 +7,7 @@ import select
 from pathlib import Path
 
 import httpx
+import pyotp
 import pytest
 
 from tests.cli.commands import PASSWORD, Command, header, run, sign_in
@@ -90,7 +91,8 @@ def test_who_is_deactivated_is_out_at_once_and_may_come_back(served: Served, dat
     assert sign_in(client, "out@example.org").status_code == 401
 
     assert run("user", "activate", "out@example.org", HEALTH_DATA_DIR=data_dir).code == 0
-    assert client.get("/auth/profile", headers=token).status_code == 200
+    assert client.get("/auth/profile", headers=token).status_code == 401
+    assert header(client, "out@example.org")
 
 
 def test_a_password_is_set(served: Served, data_dir: Path):
@@ -106,7 +108,22 @@ def test_a_password_is_set(served: Served, data_dir: Path):
     assert header(client, "forgetful@example.org", "another good one")
 
 
-@pytest.mark.parametrize("command", ["deactivate", "activate", "set-password"])
+def test_lost_second_factors_are_removed(served: Served, data_dir: Path):
+    _, client = served
+    person = {"name": "Ada", "email": "lost@example.org", "password": PASSWORD}
+    assert client.post("/auth/register", json=person).status_code == 200
+    token = header(client, "lost@example.org")
+    secret = client.post("/auth/mfa/totp", headers=token).json()["secret"]
+    body = {"code": pyotp.TOTP(secret).now()}
+    assert client.post("/auth/mfa/totp/confirm", json=body, headers=token).status_code == 200
+    assert sign_in(client, "lost@example.org").json()["mfa_required"] is True
+    done = run("user", "reset-mfa", " Lost@Example.org", HEALTH_DATA_DIR=data_dir)
+    assert (done.code, "signs in with the password alone now" in done.err) == (0, True)
+    assert client.get("/auth/profile", headers=token).status_code == 401
+    assert header(client, "lost@example.org")
+
+
+@pytest.mark.parametrize("command", ["deactivate", "activate", "set-password", "reset-mfa"])
 def test_an_unknown_account_is_an_error(command: str, served: Served, data_dir: Path):
     asked = {"HEALTH_DATA_DIR": data_dir, "HEALTH_ADMIN_PASSWORD": PASSWORD}
     refusal = run("user", command, "nobody@example.org", **asked).refusal

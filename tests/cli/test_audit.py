@@ -137,8 +137,8 @@ async def test_old_days_are_forgotten(owner: asyncpg.Connection, audit_dir: Path
 
 async def test_a_restored_dump_is_whole_and_goes_on(owner: asyncpg.Connection, audit_dir: Path, tmp_path: Path):
     await all_sealed(owner)
-    assert run("backup", str(tmp_path / "dump"), HEALTH_DATA_DIR=audit_dir).code == 0
     head = run("audit", "head", HEALTH_DATA_DIR=audit_dir).out.strip()
+    assert run("backup", str(tmp_path / "dump"), HEALTH_DATA_DIR=audit_dir).code == 0
     elsewhere = make_open_directory()
     try:
         shutil.copy(audit_dir / "encryption_keys", elsewhere)

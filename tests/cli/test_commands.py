@@ -19,6 +19,7 @@ COMMANDS = [
     ["serve"], ["worker"], ["mail-test"], ["migrate"], ["create-admin"], ["user"], ["user", "deactivate"],
     ["user", "activate"],
     ["user", "set-password"], ["keys"], ["keys", "list"], ["keys", "rotate"],
+    ["audit"], ["audit", "verify"], ["audit", "head"], ["audit", "prune"],
     ["demo"], ["database-url"], ["openapi"], ["backup"], ["restore"],
 ]  # fmt: skip
 LOGIN = re.compile(r"^  (\w+) +(\S+@\S+) +(\S+)$", re.MULTILINE)

@@ -52,7 +52,7 @@ def test_a_superusers_requests_have_lesser_rights_in_every_worker(foreign: Clust
     assert WARNING in said
 
 
-OWNER = "CREATE ROLE owner LOGIN PASSWORD 'pw'"
+OWNER = "CREATE ROLE owner LOGIN BYPASSRLS PASSWORD 'pw'"
 DATABASE = "CREATE DATABASE health OWNER owner"
 
 
@@ -72,7 +72,7 @@ def test_a_plain_member_needs_no_change_of_role(foreign: Cluster):
 
 
 def test_who_may_make_roles_makes_the_lesser_one(foreign: Cluster):
-    place = Place(foreign, "CREATE ROLE owner LOGIN CREATEROLE PASSWORD 'pw'", DATABASE)
+    place = Place(foreign, "CREATE ROLE owner LOGIN CREATEROLE BYPASSRLS PASSWORD 'pw'", DATABASE)
     acting, said = place.acting(DATABASE_URL=place.url("owner"))
     assert acting == "health_app|owner"
     assert WARNING in said
@@ -95,10 +95,18 @@ def test_who_may_not_make_the_role_is_told_what_to_ask_for(foreign: Cluster):
 
 
 def test_who_is_no_member_is_told_what_to_ask_for(foreign: Cluster):
-    place = Place(foreign, "CREATE ROLE \"the owner\" LOGIN PASSWORD 'pw'", 'CREATE DATABASE health OWNER "the owner"')
+    owner = "CREATE ROLE \"the owner\" LOGIN BYPASSRLS PASSWORD 'pw'"
+    place = Place(foreign, owner, 'CREATE DATABASE health OWNER "the owner"')
     place.administer("CREATE ROLE health_app NOLOGIN")
     begins = 'The database user "the owner" may not act as health_app. Let an administrator'
     refused(place, begins, DATABASE_URL=place.url("the%20owner"))
+
+
+def test_an_owner_who_does_not_see_every_row_is_told_what_to_ask_for(foreign: Cluster):
+    owner = OWNER.replace("BYPASSRLS ", "")
+    place = Place(foreign, owner, DATABASE, "CREATE ROLE health_app NOLOGIN; GRANT health_app TO owner")
+    begins = "The database user owner, who owns the schema, must be able to see every row. Let an administrator"
+    refused(place, begins, DATABASE_URL=place.url("owner"))
 
 
 def test_who_may_not_make_the_extension_is_told_what_to_ask_for(foreign: Cluster):

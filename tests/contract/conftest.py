@@ -1,9 +1,11 @@
 """The world that the examples of the documentation speak of: its ids are theirs."""
 
+import hashlib
 from dataclasses import dataclass
 
 import pytest
 
+from health_services.invitations.schemas import InvitationAccept
 from tests.conftest import TABLES
 from tests.factories import World
 
@@ -41,6 +43,13 @@ async def documented(world: World) -> Documented:
         ("webhook_deliveries (webhook_id, event, subject, body, state)", "1, 'slot.created', 'slot:1', '{}', 'failed'"),
     ):
         await world.owner.execute(f"INSERT INTO {table} VALUES ({values})")
+    invited = await world.user("doctor", password_hash=None)
+    token = InvitationAccept.model_json_schema()["examples"][0]["token"]
+    await world.owner.execute(
+        """INSERT INTO one_time_tokens (token_hash, purpose, user_id, expires_at)
+           VALUES ($1, 'invitation', $2, now() + interval '1 day')""",
+        *(hashlib.sha256(token.encode()).digest(), invited.user_id),
+    )
     assert (patient.user_id, applicant.user_id, newcomer.user_id) == (1, 2, 3)
     assert patient.patient_id == clinic == doctor.doctor_id == slot == appointment == 1
     return Documented(

@@ -45,7 +45,7 @@ async def test_the_whole_way(api: httpx.AsyncClient, world: World, owner: asyncp
         ("update_patient", "refused", doctor.user_id),
         ("get_patient", "refused", colleague.user_id),
         ("get_patient", "success", doctor.user_id),
-        ("open_record", "success", doctor.user_id),
+        ("request_emergency_access", "success", doctor.user_id),
         ("get_patient", "refused", doctor.user_id),
     ]
     assert log[3]["name"] == await owner.fetchval("SELECT name FROM users WHERE id = $1", doctor.user_id)
@@ -103,7 +103,7 @@ async def test_who_signed_in_long_ago_proves_again_who_he_is(
     refusal(await break_glass(api, doctor, patient), "REAUTHENTICATION_REQUIRED")
     assert await owner.fetchval("SELECT count(*) FROM emergency_accesses") == 0
     row = await owner.fetchrow("SELECT action, outcome, patient_ids FROM audit_log")
-    assert tuple(row) == ("open_record", "refused", [patient.patient_id])
+    assert tuple(row) == ("request_emergency_access", "refused", [patient.patient_id])
     await owner.execute("UPDATE sessions SET authenticated_at = now() - interval '9 minutes'")
     assert (await break_glass(api, doctor, patient)).status_code == 201
 

@@ -1,5 +1,6 @@
 """What is old is forgotten, what is young is kept, and what was left of the erased is found."""
 
+import asyncio
 import os
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,13 +12,18 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from health_services.lanes import open_worker
 from health_services.notifications.carriers import MailCarrier, Voice
 from health_services.outgoing.mail import MailFolder
 from health_services.privacy import retention
 from health_services.privacy.retention import Chore, Periods, Retention
+from health_services.worker import run_until
+from tests.api.answers import refusal
+from tests.conftest import test_settings
 from tests.factories import World, soon
 from tests.notifications.ledger import Ledger, book
 from tests.privacy.seeding import insert, seed, traces, vault_of
+from tests.servers import TestDatabase
 
 DAY = 86_400
 PERIODS = Periods(messages=timedelta(days=30), deliveries=timedelta(days=20), sessions=timedelta(days=10))
@@ -236,3 +242,31 @@ async def test_the_indexes_find_what_is_old(owner: asyncpg.Connection):
     ):
         plan = await owner.fetch(f"EXPLAIN SELECT FROM {table} WHERE {condition}")
         assert index in "\n".join(row[0] for row in plan), condition
+
+
+async def test_what_is_forgotten_cannot_be_sent_again(
+    keeper: Keeper, api: httpx.AsyncClient, owner: asyncpg.Connection, world: World
+):
+    await aged(owner, world, [40])
+    admin = await world.admin()
+    webhook, delivery = await owner.fetchrow("SELECT webhook_id, id FROM webhook_deliveries WHERE state = 'sent'")
+    await keeper.work()
+    path = f"/webhooks/{webhook}/deliveries/{delivery}/redeliver"
+    refusal(await api.post(path, headers=admin.headers), "CONFLICT")
+    assert await owner.fetchval("SELECT state FROM webhook_deliveries WHERE id = $1", delivery) == "sent"
+
+
+async def test_the_worker_does_it(database: TestDatabase, owner: asyncpg.Connection, world: World, tmp_path: Path):
+    await aged(owner, world, [0, 40])
+    changes = {"retention_session_days": 50, "retention_message_days": 5, "data_dir": tmp_path}
+    stopped = asyncio.Event()
+    async with open_worker(test_settings(database.app_url).model_copy(update=changes), None) as worker:
+        running = asyncio.create_task(run_until(worker, stopped, grace_seconds=20))
+        async with asyncio.timeout(60):
+            while await owner.fetchval("SELECT count(*) FROM notifications WHERE data <> '{}'") > 1:
+                await asyncio.sleep(0.02)
+        stopped.set()
+        await running
+    # sessions, which have their turn before messages, are kept for longer here
+    assert await owner.fetchval("SELECT count(*) FROM sessions") == 4
+    assert await owner.fetchval("SELECT subject FROM notifications WHERE data <> '{}'") == "0"

@@ -9,9 +9,15 @@ import httpx
 import jwt
 import pytest
 
+from health_services.database.base import Base
+from health_services.database.engine import Database
+from health_services.database.resealing import reseal_some, sealed_tables
+from health_services.database.sealing import KeyRing, Vault
+from health_services.second_factors.repository import SecondFactorRepository
 from tests.api.answers import refusal
 from tests.factories import World
 from tests.second_factors.conftest import STEP, Clock, Factors
+from tests.servers import TestDatabase
 
 WRONG = "The second factor is wrong, was used before, or came too late. Sign in again if it does not work."
 
@@ -161,6 +167,29 @@ async def test_nothing_stands_in_the_clear(factors: Factors, world: World, owner
         assert text.encode().hex() not in kept
     sealed = await owner.fetchrow("SELECT secret, next_secret FROM totp_authenticators")
     assert all(value.startswith("sealed:test:") for value in sealed)
+
+
+async def test_a_rotated_key_opens_what_it_sealed_anew(
+    factors: Factors, world: World, owner: asyncpg.Connection, database: TestDatabase, clock: Clock
+):
+    person = await world.patient()
+    secret, _ = await factors.totp(person)
+    await factors.api.post("/auth/mfa/totp", headers=person.headers)
+    vault = Vault(lambda: KeyRing({"new": bytes(range(32)), "test": bytes(32)}))
+    (table,) = [table for table in sealed_tables(Base.metadata) if table.name == "totp_authenticators"]
+    place = Database.connect(
+        database.owner_url, role=None, pool_size=1, pool_timeout=10, timeouts={}, vault=vault, is_service=True
+    )
+    async with place.writing() as session, session.begin():
+        batch = await reseal_some(session, table, "new", 0)
+        kept = await SecondFactorRepository(session).totp(person.user_id)
+    await place.close()
+    assert batch is not None
+    assert (batch.resealed, batch.unreadable) == (2, 0)
+    assert kept is not None
+    assert kept.secret == secret
+    sealed = await owner.fetchrow("SELECT secret, next_secret FROM totp_authenticators")
+    assert all(value.startswith("sealed:new:") for value in sealed)
 
 
 async def test_everything_needs_a_fresh_proof(factors: Factors, world: World, clock: Clock):

@@ -62,7 +62,8 @@ def assert_tells_nothing(answer: httpx.Response, cast: Cast) -> None:
 async def mails(app: FastAPI, ledger: Ledger) -> list[str]:
     """All that is said by each mail that is due, which is sent now."""
     gateways = Gateways()
-    sender = ledger.sender(CARRIERS[Channel.EMAIL](gateways, Voice("en", app.state.links), app))
+    carrier = CARRIERS[Channel.EMAIL](gateways, Voice("en", app.state.links), app)
+    sender = ledger.sender(carrier)  # type: ignore[arg-type]
     for row in await sender.take(20):
         await sender.carry_out(row)
     return gateways.said

@@ -1,6 +1,7 @@
 """Classes of attacks that no single peer stands for, and what ASVS asks that no feature tests by itself."""
 
 import asyncio
+from itertools import product
 from typing import Any
 
 import asyncpg
@@ -18,17 +19,19 @@ from tests.security.probing import operations
 from tests.servers import TestDatabase, create_database
 
 INJECTIONS = (
-    "' OR '1'='1", "x' OR 1=1 --", "%", "_", "*", "x'; SELECT pg_sleep(5); --", "' UNION SELECT 1, password_hash FROM users --",
-    "\\", "$1", "${jndi:ldap://x}", "{{7*7}}", "<script>alert(1)</script>", "=cmd|'/C calc'!A1", "a & b:* | !c <-> (", "\u202e",
+    "' OR '1'='1", "x' OR 1=1 --", "%", "_", "*", "x'; SELECT pg_sleep(5); --", "\\", "$1", "${jndi:ldap://x}",
+    "' UNION SELECT 1, password_hash FROM users --", "{{7*7}}", "<script>alert(1)</script>", "=cmd|'/C calc'!A1",
+    "a & b:* | !c <-> (", "\u202e",
 )  # fmt: skip
-# What a server and a proxy before it may read as one request or as two.
+# What a server and a proxy before it may read as one request or as two: the headers, and what stands before the second.
 SMUGGLED = (
-    "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-    "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nContent-Length: 40\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-    "POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\nContent-Length: 4\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-    "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: +4\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
-    "POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+    ("Content-Length: 4\r\nTransfer-Encoding: chunked", "0\r\n\r\n"),
+    ("Content-Length: 0\r\nContent-Length: 40", ""),
+    ("Transfer-Encoding: xchunked\r\nContent-Length: 4", ""),
+    ("Content-Length: +4", ""),
+    ("Transfer-Encoding : chunked", "0\r\n\r\n"),
 )
+SECOND = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 async def test_no_text_finds_more_than_it_says(
@@ -42,7 +45,8 @@ async def test_no_text_finds_more_than_it_says(
             continue
         for name in operation.parameters("query"):
             for text in INJECTIONS:
-                answer = await api.get(operation.url(cast.ids), params={name: text}, headers=cast.admin.headers)
+                headers = {} if name == "token" else cast.admin.headers
+                answer = await api.get(operation.url(cast.ids), params={name: text}, headers=headers)
                 is_text = answer.status_code == 200 and answer.json() == []
                 assert is_text or answer.status_code in {400, 401, 404}, f"{operation} {name}={text}: {answer.text}"
                 tried += 1
@@ -140,10 +144,10 @@ async def test_one_request_is_never_two(database: TestDatabase, owner: asyncpg.C
     server = Server({"DATABASE_URL": database.app_url, "HEALTH_MIGRATION_DATABASE_URL": database.owner_url}, workers=1)
     try:
         port = (await server.ready()).port
-        whole = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
-        assert (await _answered(port, whole * 2)).count(b"HTTP/1.1 200") == 2, "two that are two are answered"
-        for request in SMUGGLED:
-            said = await _answered(port, request.format(path="/api/v1/auth/login"))
+        assert (await _answered(port, SECOND * 2)).count(b"HTTP/1.1 200") == 2, "two that are two are answered"
+        for headers, body in SMUGGLED:
+            request = f"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\n{headers}\r\n\r\n{body}{SECOND}"
+            said = await _answered(port, request)
             assert b"HTTP/1.1 200" not in said, request
             assert said.startswith((b"HTTP/1.1 400", b"HTTP/1.1 415")), said[:300]
     finally:

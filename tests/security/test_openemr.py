@@ -173,8 +173,8 @@ async def test_itsourcecode_cve_2026_3980_and_4473_and_10209_a_number_is_a_numbe
                 assert answer.status_code in {400, 403, 404, 405}, f"{operation} {text}: {answer.status_code}"
                 tried += 1
     assert tried > 500
-    for text in (*SQL, 1.5, True, None, [1], {"$gt": 0}):
-        await _refused_in_a_body(api, cast, text)
+    for value in (*SQL, 1.5, True, None, [1], {"$gt": 0}):
+        await _refused_in_a_body(api, cast, value)
     assert await fingerprint(owner) == before
 
 

@@ -65,7 +65,7 @@ async def _tokens(api: httpx.AsyncClient, app: FastAPI, world: World, owner: asy
 async def test_wappointment_cve_2026_9188_no_token_is_made_of_what_others_know(
     api: httpx.AsyncClient, app: FastAPI, world: World, owner: asyncpg.Connection
 ):
-    """CVE-2026-9188: the token to cancel was md5(client, start, staff). Ours are of 128 bits or more, for one purpose."""
+    """CVE-2026-9188: the token to cancel was md5(client, start, staff). Ours have 128 bits or more."""
     tokens = await _tokens(api, app, world, owner)
     assert len(set(tokens.values())) == len(tokens) == 7
     for kind, token in tokens.items():
@@ -130,7 +130,7 @@ async def test_latepoint_cve_2026_1537_a_strangers_question_about_a_booking_is_4
 async def test_librebooking_147_who_is_told_that_he_has_the_place_has_it(
     api: httpx.AsyncClient, world: World, owner: asyncpg.Connection
 ):
-    """LibreBooking #147: two were told that they had booked, and the last one had. Answers say what the database says."""
+    """LibreBooking #147: two were told that they had booked, and the last one had. Here answers are true."""
     doctor, patients = await world.doctor(), await world.patients(12)
     slot = await world.slot(doctor, capacity=2)
     answers = await asyncio.gather(

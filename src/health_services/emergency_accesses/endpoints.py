@@ -25,7 +25,7 @@ router = APIRouter(prefix="/patients", tags=["Patients"], route_class=GuardedRou
     responses=errors(ResourceNotFoundException, ReauthenticationRequiredException),
 )
 @requires("patients:emergency")
-async def open_record(
+async def request_emergency_access(
     session: Session, caller: CurrentCaller, patient_id: IdInUrl, body: EmergencyAccessCreate, now: Now
 ) -> Any:
     """A doctor without a care relation sees the record for 60 minutes; it is audited, and the patient is told.

@@ -28,10 +28,17 @@ _VISITS = text(
 _LOCK_ACCOUNT = text("SELECT role::text AS role, erased_at FROM users WHERE id = :user_id FOR NO KEY UPDATE")
 _LOCK_VISITS = text("SELECT id FROM appointments WHERE patient_id = :patient_id ORDER BY id FOR NO KEY UPDATE")
 _LOCK_RECORD = text("SELECT id FROM patients WHERE id = :patient_id FOR UPDATE")
+# Whoever takes or gives back places in several slots has all of them first, and then goes by days (docs/booking.md).
+_LOCK_SLOTS = text(
+    """SELECT id FROM appointment_slots
+       WHERE slot_datetime > :now AND id IN (
+           SELECT slot_id FROM appointments WHERE patient_id = :patient_id AND status IN ('pending', 'confirmed'))
+       ORDER BY id FOR NO KEY UPDATE"""
+)
 _AHEAD = text(
     """SELECT a.id FROM appointments a JOIN appointment_slots s ON s.id = a.slot_id
        WHERE a.patient_id = :patient_id AND a.status IN ('pending', 'confirmed') AND s.slot_datetime > :now
-       ORDER BY a.id"""
+       ORDER BY s.doctor_id, s.local_date, a.id"""
 )
 # An answer that somebody else may ask for again can show the person. Only its key opens it, so which one it is cannot
 # be seen: those of everybody who had to do with him. The requests stay known, and are not carried out twice.
@@ -105,8 +112,10 @@ class PrivacyRepository:
         return account
 
     async def visits_ahead(self, person: Person, now: datetime) -> Sequence[int]:
-        """His live appointments that have not begun."""
-        return (await self._session.scalars(_AHEAD, {"patient_id": person.patient_id, "now": now})).all()
+        """His live appointments that have not begun, in the order in which they are to be cancelled; slots locked."""
+        values = {"patient_id": person.patient_id, "now": now}
+        await self._session.execute(_LOCK_SLOTS, values)
+        return (await self._session.scalars(_AHEAD, values)).all()
 
     async def forget(self, holding: Holding, person: Person, now: datetime, reason: str | None = None) -> int:
         """Empty or delete his rows of this table; how many there were. `reason` is written where there is none yet."""
