@@ -15,10 +15,15 @@ def with_holes(database_url: str) -> Iterator[str]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    pool = asyncio.run_coroutine_threadsafe(asyncpg.create_pool(database_url, min_size=1, max_size=4), loop).result()
+
+    async def opened() -> asyncpg.Pool:
+        return await asyncpg.create_pool(database_url, min_size=1, max_size=4)
+
+    pool = asyncio.run_coroutine_threadsafe(opened(), loop).result()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        target = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
+        request = await reader.read(65536)
+        target = request.split(b" ")[1].decode() if b" " in request else "/"
         name = parse_qs(urlsplit(target).query).get("name", [""])[0]
         try:
             rows = await pool.fetch(f"SELECT name FROM clinics WHERE name = '{name}'")  # noqa: S608 - the hole

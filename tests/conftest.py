@@ -21,8 +21,9 @@ from tests.servers import TestDatabase, create_database, shared_cluster
 
 TABLES = (
     "audit_seals, audit_log, emergency_accesses, api_keys, passkeys, recovery_codes, totp_authenticators, "
-    "one_time_tokens, refresh_tokens, sessions, webhook_deliveries, webhooks, calendar_feeds, notifications, push_subscriptions, notification_preferences, "
-    "idempotency_keys, appointments, appointment_slots, doctor_days, doctors, patients, clinic_staff, clinics, users"
+    "one_time_tokens, refresh_tokens, sessions, webhook_deliveries, webhooks, calendar_feeds, notifications, "
+    "push_subscriptions, notification_preferences, idempotency_keys, appointments, appointment_slots, "
+    "doctor_days, doctors, patients, clinic_staff, clinics, users"
 )
 # Far cheaper than TRUNCATE, which makes a new file for each table and index.
 EMPTY = "SET synchronous_commit = off;" + ";".join(f"DELETE FROM {table}" for table in TABLES.split(", "))

@@ -166,7 +166,9 @@ async def busy(world: World) -> None:
 
 @pytest.mark.usefixtures("busy")
 @pytest.mark.parametrize(("statement", "sqlstate"), FORBIDDEN, ids=[s[:70] for s, _ in FORBIDDEN])
-async def test_the_applications_role_cannot_break_the_rules(as_worker: asyncpg.Connection, statement: str, sqlstate: str):
+async def test_the_applications_role_cannot_break_the_rules(
+    as_worker: asyncpg.Connection, statement: str, sqlstate: str
+):
     with pytest.raises(asyncpg.PostgresError) as refused:
         await as_worker.execute(statement)
     assert refused.value.sqlstate == sqlstate, refused.value

@@ -54,7 +54,6 @@ MALFORMED = {
     "database_pool_timeout": ["0", "61", "nan", "inf"],
     "statement_timeout_ms": ["99", "600001"],
     "lock_timeout_ms": ["99", "600001"],
-    "database_allow_unverified_tls": ["", "perhaps", "2"],
     "rate_limits": [
         "on", "OFF", "[]", "{", '{"logins": "1/minute"}', '{"login": "10"}', '{"login": "0/minute"}', '{"login": 10}',
         '{"login": "1/second; 5/minute"}',

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import typer
@@ -19,51 +20,54 @@ from health_services.users.repository import UserRepository
 Work = Callable[[AsyncSession, Installation], Awaitable[Any]]
 
 
-def commands(
-    settings: Callable[[], Settings], in_session: Callable[[Work], Any], new_password: Callable[[], str], say: Say
-) -> typer.Typer:
-    """The group of commands.
+@dataclass(frozen=True)
+class Accounts:
+    """The commands, as one word each.
 
     `settings` reads the environment, `in_session` runs work in one transaction that sees everybody's rows, and
     `new_password` asks for one.
     """
-    users = typer.Typer(
-        help="Accounts: activate, deactivate, set a password, remove second factors.", no_args_is_help=True
-    )
 
-    def change(action: str, email: str, **values: object) -> None:
-        _one_account(in_session, action, email, lambda session: _changed(session, email, values))
+    settings: Callable[[], Settings]
+    in_session: Callable[[Work], Any]
+    new_password: Callable[[], str]
+    say: Say
 
-    @users.command()
-    def deactivate(email: str) -> None:
+    def group(self) -> typer.Typer:
+        """All of them, to be mounted."""
+        about = "Accounts: activate, deactivate, set a password, remove second factors."
+        group = typer.Typer(help=about, no_args_is_help=True)
+        for command in (self.deactivate, self.activate, self.set_password, self.reset_mfa):
+            group.command()(command)
+        return group
+
+    def deactivate(self, email: str) -> None:
         """End an account's access at once; nothing of it is deleted."""
-        change("user deactivate", email, is_active=False)
-        say(f"{email} cannot sign in any more.")
+        self._change("user deactivate", email, is_active=False)
+        self.say(f"{email} cannot sign in any more.")
 
-    @users.command()
-    def activate(email: str) -> None:
+    def activate(self, email: str) -> None:
         """Let a deactivated account sign in again."""
-        change("user activate", email, is_active=True)
-        say(f"{email} can sign in again.")
+        self._change("user activate", email, is_active=True)
+        self.say(f"{email} can sign in again.")
 
-    @users.command()
-    def set_password(email: str) -> None:
+    def set_password(self, email: str) -> None:
         """Set an account's password; asks for it, or takes it from HEALTH_ADMIN_PASSWORD."""
-        password = new_password()
+        password = self.new_password()
         reason = serving.why_unfit(password, email=email, name="")
         if reason:
             raise OperatorError(f"The password {reason}.")
-        hashed = asyncio.run(Passwords.of(settings()).hash(password))
-        change("user set-password", email, password_hash=hashed)
-        say(f"{email} has a new password.")
+        hashed = asyncio.run(Passwords.of(self.settings()).hash(password))
+        self._change("user set-password", email, password_hash=hashed)
+        self.say(f"{email} has a new password.")
 
-    @users.command()
-    def reset_mfa(email: str) -> None:
+    def reset_mfa(self, email: str) -> None:
         """Remove an account's second factors, which its owner has lost, and end its sessions; he is told."""
-        _one_account(in_session, "user reset-mfa", email, lambda session: _without_factors(session, email))
-        say(f"{email} signs in with the password alone now.")
+        _one_account(self.in_session, "user reset-mfa", email, lambda session: _without_factors(session, email))
+        self.say(f"{email} signs in with the password alone now.")
 
-    return users
+    def _change(self, action: str, email: str, **values: object) -> None:
+        _one_account(self.in_session, action, email, lambda session: _changed(session, email, values))
 
 
 def _one_account(

@@ -167,7 +167,7 @@ def _new_password() -> str:
     return password
 
 
-cli.add_typer(account_commands.commands(_settings, _in_session, _new_password, say), name="user")
+cli.add_typer(account_commands.Accounts(_settings, _in_session, _new_password, say).group(), name="user")
 
 
 @cli.command()

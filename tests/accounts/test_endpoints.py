@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from tests.accounts.ledger import stale, written
 from tests.api.answers import digest, read_pages, refusal, shape
-from tests.auth.test_endpoints import USER
+from tests.auth.test_endpoints import GUIDE, USER
 from tests.factories import Person, World
 
 LIVE = "SELECT count(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL"
@@ -142,6 +142,18 @@ async def test_whoever_makes_an_administrator_has_just_proved_who_he_is(
     assert await digest(owner) == before
     assert (await api.put(f"/users/{person.user_id}", json={"is_verified": True}, headers=headers)).status_code == 200
     assert (await change(api, admin, person.user_id, **fields)).status_code == 200
+
+
+async def test_an_administrator_who_registers_another_has_just_proved_who_he_is(
+    api: httpx.AsyncClient, world: World, owner: asyncpg.Connection
+):
+    admin = await world.admin()
+    headers = await stale(world, admin.user_id, "admin")
+    before = await digest(owner)
+    body = GUIDE | {"role": "admin"}
+    refusal(await api.post("/auth/register", json=body, headers=headers), "REAUTHENTICATION_REQUIRED")
+    assert await digest(owner) == before
+    assert (await api.post("/auth/register", json=body | {"role": "staff"}, headers=headers)).status_code == 200
 
 
 async def test_an_erased_person_stays_away(api: httpx.AsyncClient, world: World, owner: asyncpg.Connection):

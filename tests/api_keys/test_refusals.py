@@ -11,10 +11,10 @@ from tests.api.refusals import Wrong, all_refused, bad_ids, bad_pages, bodies, e
 from tests.factories import World
 
 GOOD = {"name": "Kiosk", "scopes": ["slots:*"]}
-SCOPES = (
+SCOPES: tuple[object, ...] = (
     [], None, "slots:*", 1, {}, ["slots:*", "slots:*"], ["slots:write"] * 200,
 )  # fmt: skip
-NO_SCOPE = (
+NO_SCOPE: tuple[object, ...] = (
     "*", "*:*", "slots", "slots:", "SLOTS:*", " slots:*", "slots:*\x00", "users:me", "auth:*", "auth:profile",
     "api-keys:write", "api-keys:*", "slots:read,slots:write", "", 1, None, True, [], {},
 )  # fmt: skip

@@ -49,7 +49,7 @@ async def test_refreshing_is_no_proof(ada: Visitor, owner: asyncpg.Connection):
 async def test_who_has_a_second_factor_shows_it_too(
     ada: Visitor,
     factors: Factors,
-    owner: asyncpg.Connection,  # noqa: F811
+    owner: asyncpg.Connection,
 ):
     secret, recovery_codes = await factors.totp(Person(ada.user["id"], ada.email, ada.headers))
     await owner.execute("UPDATE sessions SET authenticated_at = now() - interval '1 hour'")
@@ -70,7 +70,7 @@ async def test_neither_a_new_password_nor_a_lost_one_passes_the_second_factor(
     ada: Visitor,
     factors: Factors,
     api: httpx.AsyncClient,
-    owner: asyncpg.Connection,  # noqa: F811
+    owner: asyncpg.Connection,
 ):
     await factors.totp(Person(ada.user["id"], ada.email, ada.headers))
     body = {"current_password": PASSWORD, "new_password": "four green kettles"}

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from health_services.auth.schemas import EmailVerification, PasswordReset
 from health_services.invitations.schemas import InvitationAccept
+from health_services.sessions.schemas import RefreshTokenGiven
 from tests.conftest import TABLES
 from tests.factories import World
+from tests.sessions.staging import make_tokens
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,23 @@ async def documented(world: World) -> Documented:
     # what belongs to nobody here
     elsewhere = await world.doctor()
     await world.appointment(await world.patient(), elsewhere, await world.slot(elsewhere, capacity=2))
+    await _messages(world)
+    await _tokens(world)
+    assert (patient.user_id, applicant.user_id, newcomer.user_id) == (1, 2, 3)
+    assert patient.patient_id == clinic == doctor.doctor_id == slot == appointment == 1
+    return Documented(
+        {
+            "anonymous": {},
+            "patient": patient.headers,
+            "doctor": doctor.headers,
+            "staff": staff.headers,
+            "admin": admin.headers,
+        }
+    )
+
+
+async def _messages(world: World) -> None:
+    """A message that was given up, and a webhook with such a delivery."""
     for table, values in (
         (
             "notifications (kind, channel, user_id, subject, state, due_at, next_attempt_at)",
@@ -43,6 +63,10 @@ async def documented(world: World) -> Documented:
         ("webhook_deliveries (webhook_id, event, subject, body, state)", "1, 'slot.created', 'slot:1', '{}', 'failed'"),
     ):
         await world.owner.execute(f"INSERT INTO {table} VALUES ({values})")
+
+
+async def _tokens(world: World) -> None:
+    """The tokens of the examples, of people who belong to nobody here."""
     invited = await world.user("doctor", password_hash=None)
     token = InvitationAccept.model_json_schema()["examples"][0]["token"]
     await world.owner.execute(
@@ -50,14 +74,9 @@ async def documented(world: World) -> Documented:
            VALUES ($1, 'invitation', $2, now() + interval '1 day')""",
         *(hashlib.sha256(token.encode()).digest(), invited.user_id),
     )
-    assert (patient.user_id, applicant.user_id, newcomer.user_id) == (1, 2, 3)
-    assert patient.patient_id == clinic == doctor.doctor_id == slot == appointment == 1
-    return Documented(
-        {
-            "anonymous": {},
-            "patient": patient.headers,
-            "doctor": doctor.headers,
-            "staff": staff.headers,
-            "admin": admin.headers,
-        }
-    )
+    examples = {
+        "refresh_token": RefreshTokenGiven.model_json_schema()["examples"][0]["refresh_token"],
+        "password_reset": PasswordReset.model_json_schema()["examples"][0]["token"],
+        "email_verification": EmailVerification.model_json_schema()["examples"][0]["token"],
+    }
+    await make_tokens(world, await world.user(), examples)

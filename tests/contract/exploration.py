@@ -37,6 +37,7 @@ BEYOND_THE_SCHEMA = (
     "has the same key twice",  # keys that differ in case only
     "must not name one twice",
     "is for the role staff only",
+    "is not valid, was used, or has expired",  # the token of a mailed link
     "must not begin when they end",
     "tells of what concerns the safety",
     "must be printable ASCII",

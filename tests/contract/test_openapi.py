@@ -20,7 +20,11 @@ CLIENT_GENERATOR = Path(sys.prefix) / "client" / "bin" / "openapi-python-client"
 
 # Generated clients are named after these: a changed one breaks its callers.
 OPERATIONS = {
-    "Authentication": ["register", "login", "profile", "accept_invitation"],
+    "Authentication": [
+        *("register", "login", "profile", "reauthenticate", "change_password", "forget_password", "reset_password"),
+        *("resend_verification", "verify_email", "refresh", "logout", "logout_all", "list_sessions", "end_session"),
+        "accept_invitation",
+    ],
     "Patients": [
         "create_patient",
         "search_patients",
@@ -179,7 +183,8 @@ def body_examples(document: dict[str, Any], operation: dict[str, Any]) -> list[A
 
 
 WITH_BODY = [
-    "register", "login", "create_patient", "search_patients", "update_patient", "create_doctor", "update_doctor",
+    "register", "login", "reauthenticate", "change_password", "forget_password", "reset_password", "verify_email",
+    "refresh", "logout", "create_patient", "search_patients", "update_patient", "create_doctor", "update_doctor",
     "create_clinic", "update_clinic", "add_clinic_staff", "create_slots", "book_appointment", "cancel_appointment",
     "update_appointment", "update_preferences", "create_push_subscription", "create_webhook", "update_webhook",
     "update_own_user", "update_user", "invite_user", "accept_invitation", "create_api_key",
@@ -198,10 +203,11 @@ async def test_examples_work_when_pasted(
     name: str, document: dict[str, Any], api: httpx.AsyncClient, documented: Documented
 ):
     path, method, operation = next(o for o in operations(document) if o[2]["operationId"] == name)
-    if name == "login":
-        register = document["components"]["schemas"]["UserRegister"]["examples"][0]
-        assert (await api.post("/auth/register", json=register)).status_code == 200
     headers = documented.headers[SENDERS.get(name, "admin")]
+    if name in {"login", "reauthenticate", "change_password"}:
+        register = document["components"]["schemas"]["UserRegister"]["examples"][0]
+        registered = await api.post("/auth/register", json=register)
+        headers = {"Authorization": f"Bearer {registered.json()['access_token']}"}
     for example in body_examples(document, operation):
         url = path.replace("/api/v1", "")
         for parameter in operation.get("parameters", []):

@@ -13,7 +13,9 @@ CHANGE = "UPDATE notifications SET state = $1"
 
 
 @pytest.mark.parametrize("lead", [None, 0, 1440])
-async def test_the_key_of_a_message_is_made_by_the_database(world: World, as_worker: asyncpg.Connection, lead: int | None):
+async def test_the_key_of_a_message_is_made_by_the_database(
+    world: World, as_worker: asyncpg.Connection, lead: int | None
+):
     user_id = (await world.user()).user_id
     kind, channel, subject = Kind.APPOINTMENT_REMINDER, Channel.SMS, "appointment:7"
     planned = Message(kind, channel, user_id, subject, revision=3, due_at=soon(), lead_minutes=lead)
@@ -55,4 +57,6 @@ async def test_a_message_about_an_appointment_says_so_in_its_key(world: World, a
     with pytest.raises(asyncpg.CheckViolationError) as refused:
         await as_worker.fetchval(about, "appointment_booked", "email", patient.user_id, "visit", 0, None)
     assert refused.value.constraint_name == "ck_notifications_subject"
-    await as_worker.fetchval(about, "appointment_booked", "email", patient.user_id, f"appointment:{appointment}", 0, None)
+    await as_worker.fetchval(
+        about, "appointment_booked", "email", patient.user_id, f"appointment:{appointment}", 0, None
+    )

@@ -9,7 +9,7 @@ from tests.api.refusals import Wrong, all_refused, bad_ids, bodies, choices, eac
 from tests.factories import World
 from tests.invitations.test_endpoints import JANE, invite
 
-PASSWORDS = ("", "1234567", "x" * 129, "password", "12345678", 12345678, True, [], {})
+PASSWORDS: tuple[object, ...] = ("", "1234567", "x" * 129, "password", "12345678", 12345678, True, [], {})
 
 
 async def test_invite(api: httpx.AsyncClient, world: World, owner: asyncpg.Connection):

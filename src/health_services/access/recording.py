@@ -1,22 +1,19 @@
 """Writing the audit's row of a request: with its effect, or, where there is none, alone."""
 
 from datetime import UTC, datetime
-from http import HTTPStatus
 
 import structlog
 from fastapi import Request
-from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession
-from starlette.exceptions import HTTPException
 
 from health_services.access.repository import AuditRepository
 from health_services.access.trail import Trail, canonical
 from health_services.api.origin import address_of
+from health_services.api.problems import status_of
 from health_services.database.engine import Database
 from health_services.database.sealing import vault_of
-from health_services.errors import HealthServicesError
 
 log = structlog.get_logger("health_services.audit")
 
@@ -49,14 +46,3 @@ async def record_alone(database: Database, trail: Trail, error: Exception) -> No
             await record(session, trail, status_of(error))
     except (DBAPIError, PoolTimeoutError, OSError):
         log.error("not audited", action=trail.action, request_id=trail.request_id, status=status_of(error))  # noqa: TRY400
-
-
-def status_of(error: Exception) -> int:
-    """The status of the answer that the error becomes."""
-    if isinstance(error, HealthServicesError):
-        return error.status
-    if isinstance(error, RequestValidationError):
-        return HTTPStatus.BAD_REQUEST
-    if isinstance(error, HTTPException):
-        return error.status_code
-    return HTTPStatus.INTERNAL_SERVER_ERROR

@@ -169,9 +169,7 @@ async def _transact(request: StrictRequest, door: _Door, database: Database, ask
     raise ConflictException
 
 
-async def _once(
-    request: StrictRequest, door: _Door, session: AsyncSession, ask: _Ask, trail: Trail
-) -> Response | None:
+async def _once(request: StrictRequest, door: _Door, session: AsyncSession, ask: _Ask, trail: Trail) -> Response | None:
     """Run the request and commit; None if another request with the same key came first and this one was undone."""
     rule, secrets = door.rule, request.app.state.tokens.secrets
     caller = await identify(session, ask.credential, rule, trail, request.app.state.settings)

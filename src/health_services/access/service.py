@@ -1,8 +1,6 @@
 """Who is calling: the account behind a token or key as it is now, and what it has to do with a thing."""
 
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -99,18 +97,6 @@ async def act_as(session: AsyncSession, user_id: int, session_id: int | None, tr
     caller = caller_from(await CallerRepository(session).by_session(user_id, session_id), trail)
     trail.who(caller.id, f"session:{session_id}" if session_id else None)
     return caller
-
-
-@asynccontextmanager
-async def released(session: AsyncSession, caller: Caller) -> AsyncIterator[None]:
-    """Hold no connection within the block, for as long as others take to answer; then act for the caller again.
-
-    Nothing may have been written before. Of two requests with one idempotency key that come this far together, the
-    second is undone when its answer is to be kept. Raises AuthenticationException if he has been signed out meanwhile.
-    """
-    await session.rollback()
-    yield
-    await act_as(session, caller.id, caller.session_id, caller.trail)
 
 
 async def act_as_key(session: AsyncSession, prefix: str, secret: str, trail: Trail) -> Caller:

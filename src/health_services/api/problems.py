@@ -72,6 +72,17 @@ def of_http(error: HTTPException, allowed: Sequence[str] = ()) -> Response:
     return of_error(HealthServicesError())
 
 
+def status_of(error: Exception) -> int:
+    """The status of the answer that the error becomes."""
+    if isinstance(error, HealthServicesError):
+        return error.status
+    if isinstance(error, RequestValidationError):
+        return HTTPStatus.BAD_REQUEST
+    if isinstance(error, HTTPException):
+        return error.status_code
+    return HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 def field_name(location: Sequence[Any]) -> str:
     """A path as a person writes it: ("body", 3, "slot_datetime") is items[3].slot_datetime."""
     parts = list(location)

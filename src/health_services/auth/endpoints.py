@@ -21,7 +21,11 @@ from health_services.auth.schemas import (
     UserLogin,
     UserRegister,
 )
-from health_services.errors import AuthenticationException, EmailAlreadyRegisteredException
+from health_services.errors import (
+    AuthenticationException,
+    EmailAlreadyRegisteredException,
+    ReauthenticationRequiredException,
+)
 from health_services.second_factors.schemas import MfaRequired
 from health_services.sessions.schemas import SignedIn
 from health_services.sessions.transport import delivered, device_of, forget
@@ -34,7 +38,7 @@ router = APIRouter(prefix="/auth", tags=["Authentication"], route_class=GuardedR
     "/register",
     summary="Register a new user",
     response_model=SignedIn,
-    responses=errors(EmailAlreadyRegisteredException),
+    responses=errors(EmailAlreadyRegisteredException, ReauthenticationRequiredException),
 )
 @requires("auth:register")
 async def register(
@@ -73,6 +77,18 @@ async def login(
         # not raised, so that what the owner is told is committed
         return of_error(AuthenticationException(service.WRONG))
     return delivered(request, response, outcome) if isinstance(outcome, SignedIn) else outcome
+
+
+@router.get("/profile", summary="Show who is signed in", response_model=UserRead, responses=errors())
+@requires("auth:profile")
+async def profile(
+    caller: CurrentCaller,
+    token: Annotated[  # noqa: ARG001 - the route reads it; it is here for the documentation
+        str | None, Query(deprecated=True, description="use the Authorization header instead")
+    ] = None,
+) -> Any:
+    """The account of the token, as it is now."""
+    return caller.account
 
 
 @router.post(
@@ -163,15 +179,3 @@ async def resend_verification(request: Request, session: Session, caller: Curren
 async def verify_email(session: Session, trail: CurrentTrail, body: EmailVerification) -> None:
     """400 for a link that was used or has expired, or that went to an address of before."""
     await verification.verify(session, trail, body)
-
-
-@router.get("/profile", summary="Show who is signed in", response_model=UserRead, responses=errors())
-@requires("auth:profile")
-async def profile(
-    caller: CurrentCaller,
-    token: Annotated[  # noqa: ARG001 - the route reads it; it is here for the documentation
-        str | None, Query(deprecated=True, description="use the Authorization header instead")
-    ] = None,
-) -> Any:
-    """The account of the token, as it is now."""
-    return caller.account

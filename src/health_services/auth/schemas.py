@@ -9,7 +9,8 @@ from health_services.second_factors.schemas import Code
 from health_services.sessions.schemas import RefreshIn
 from health_services.users.models import Role
 
-_TOKEN = "b25lIG9mIDI1NiByYW5kb20gYml0cywgZ29vZCBmb3Igb25jZQ"  # noqa: S105 - an example
+_RESET_TOKEN = "b25lIG9mIDI1NiByYW5kb20gYml0cywgZ29vZCBmb3Igb25jZQ"  # noqa: S105 - an example
+_EMAIL_TOKEN = "YW5vdGhlciBvbmUsIHRoYXQgaXMgYXMgZ29vZCBmb3Igb25jZQ"  # noqa: S105 - an example
 
 NewPassword = Annotated[
     SecretStr,
@@ -84,7 +85,7 @@ class PasswordForgotten(RequestShape):
 class PasswordReset(RequestShape):
     """A new password, by the token of the mailed link."""
 
-    model_config = example(token=_TOKEN, new_password="three blue teapots")  # noqa: S106
+    model_config = example(token=_RESET_TOKEN, new_password="three blue teapots")  # noqa: S106
 
     token: MailedToken
     new_password: NewPassword
@@ -93,6 +94,6 @@ class PasswordReset(RequestShape):
 class EmailVerification(RequestShape):
     """The token of the mailed link."""
 
-    model_config = example(token=_TOKEN)
+    model_config = example(token=_EMAIL_TOKEN)
 
     token: MailedToken

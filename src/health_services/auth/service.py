@@ -6,7 +6,8 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
-from health_services.access.service import Caller, act_as, released
+from health_services.access.releasing import released
+from health_services.access.service import Caller, act_as
 from health_services.access.trail import Trail
 from health_services.announcements.service import of_failed_logins
 from health_services.auth import verification
@@ -43,12 +44,15 @@ async def register(
 ) -> SignedIn:
     """Make an account and sign it in; a patient's comes with his patient record, and everybody's with a mail to verify.
 
-    Raises AuthorizationException for a role that only administrators give, RateLimitedException, ValidationException
-    for a bad password, EmailAlreadyRegisteredException.
+    Raises AuthorizationException for a role that only administrators give, ReauthenticationRequiredException for
+    another administrator, RateLimitedException, ValidationException for a bad password,
+    EmailAlreadyRegisteredException.
     """
     is_admin = caller is not None and caller.is_admin
     if request.role in {Role.ADMIN, Role.STAFF} and not is_admin:
         raise AuthorizationException("Only an administrator can make such an account.")
+    if request.role is Role.ADMIN and caller is not None:
+        caller.insist_on_fresh(now)
     if not is_admin:
         await gate.limiter.hit("register", device.address or "")
     async with released(session, caller) if caller else nullcontext():

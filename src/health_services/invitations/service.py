@@ -4,7 +4,8 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services.access.service import Caller, act_as, released
+from health_services.access.releasing import released
+from health_services.access.service import Caller, act_as
 from health_services.access.trail import Trail
 from health_services.accounts.repository import AccountRepository
 from health_services.accounts.service import NO_USER

@@ -54,7 +54,8 @@ _QUEUES = text(
 )
 
 
-# Counts are about nobody, so whoever asks may have them. A bitmap would read all that waits before the bound is reached.
+# Counts are about nobody, so whoever asks may have them. A bitmap would read all that waits before the bound is
+# reached.
 _PATIENCE = text(
     """SELECT set_config('statement_timeout', :milliseconds, true), set_config('enable_bitmapscan', 'off', true),
               set_config('app.role', 'service', true)"""

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from health_services.access.dependencies import CurrentCaller
 from health_services.access.permissions import requires
+from health_services.access.releasing import released
 from health_services.access.route import GuardedRoute
-from health_services.access.service import released
 from health_services.api.dependencies import Now, Paging, Session
 from health_services.api.fields import IdInUrl
 from health_services.api.openapi import errors

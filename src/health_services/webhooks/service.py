@@ -113,8 +113,8 @@ async def deliveries(session: AsyncSession, webhook_id: int, state: str | None, 
 async def redeliver(session: AsyncSession, webhook_id: int, delivery_id: int) -> AnyRow:
     """Send once more, under the same id, with all the attempts of a new delivery.
 
-    Raises ResourceNotFoundException; ConflictException while it is queued, once it is forgotten, or where the webhook is
-    switched off.
+    Raises ResourceNotFoundException; ConflictException while it is queued, once it is forgotten, or where the
+    webhook is switched off.
     """
     webhook = await _locked(session, webhook_id)
     repository = DeliveryRepository(session)
