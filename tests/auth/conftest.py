@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from health_services.limits.limiter import Limiter
 from tests.auth.post import Post
 from tests.limits.clocks import Clock, limiter_on
+from tests.second_factors.conftest import clock, factors  # noqa: F401 - fixtures
 from tests.sessions.visitors import Visitor
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.api.answers import digest, refusal
 from tests.factories import Person
-from tests.second_factors.conftest import Factors, clock, factors  # noqa: F401 - fixtures
+from tests.second_factors.conftest import Factors
 from tests.sessions.visitors import PASSWORD, Visitor, pass_time
 
 FRESH = timedelta(minutes=10)

@@ -38,6 +38,9 @@ BEYOND_THE_SCHEMA = (
     "must not name one twice",
     "is for the role staff only",
     "is not valid, was used, or has expired",  # the token of a mailed link
+    "needs either code or passkey",
+    "is not what the app shows now",
+    "is no new passkey for this account",  # nobody's device made it
     "must not begin when they end",
     "tells of what concerns the safety",
     "must be printable ASCII",
@@ -55,6 +58,7 @@ BEYOND_THE_SCHEMA = (
 # A word beside an id, as in /appointments/book beside /appointments/{appointment_id}: another method on the word
 # is refused as a wrong id, by 400 instead of 405.
 WORDS_BESIDE_IDS = {
+    "/api/v1/auth/passkeys/options",
     "/api/v1/appointments/book",
     "/api/v1/patients/search",
     "/api/v1/users/invitations",

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from health_services.database.embedded import Cluster
+from health_services.notifications.models import Kind
 from tests.access.cast import fingerprint, make_cast
 from tests.api.answers import refusal
 from tests.factories import World, booking
@@ -151,3 +152,16 @@ async def test_one_request_is_never_two(database: TestDatabase, owner: asyncpg.C
             assert said.startswith((b"HTTP/1.1 400", b"HTTP/1.1 415")), said[:300]
     finally:
         server.stop()
+
+
+async def test_no_page_is_framed_or_runs_what_stands_in_it(api: httpx.AsyncClient, app: FastAPI, world: World):
+    """ASVS 3.4.3 and 3.4.6: the pages that browsers show, and answers that they could be led to show."""
+    patient = await world.patient()
+    page = app.state.links.url(patient.user_id, Kind.APPOINTMENT_REMINDER).partition("/api/v1")[2]
+    for path in (page, "/clinics", "/auth/profile", "/nothing", "http://test/docs", "http://test/healthz"):
+        answer = await api.get(path)
+        policy = dict(part.strip().partition(" ")[::2] for part in answer.headers["content-security-policy"].split(";"))
+        assert policy["default-src"] == "'none'", path
+        assert policy["frame-ancestors"] == "'none'", path
+        assert "unsafe-inline" not in policy.get("script-src", "") + policy["default-src"], path
+        assert "unsafe-eval" not in answer.headers["content-security-policy"], path

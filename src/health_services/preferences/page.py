@@ -8,7 +8,8 @@ from health_services.languages.locales import is_right_to_left
 from health_services.languages.speaking import Speaker
 from health_services.notifications.models import Kind
 
-_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"}
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+_HEADERS = {"Content-Security-Policy": _POLICY}
 _PAGE = """<!doctype html>
 <html lang="{lang}" dir="{direction}"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
