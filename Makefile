@@ -11,7 +11,7 @@ BIN := .venv/bin
 CLI := $(BIN)/health-services
 UV := $(BIN)/uv
 
-.PHONY: help install run test check demo migrate lock clean
+.PHONY: help install run test check security demo migrate lock clean
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -37,6 +37,11 @@ help: ## list these commands
 		>/dev/null 2>&1 || echo "redis-server or chromium is missing: tests that need them are skipped." >&2
 	@touch $@
 
+.venv/.security: .venv/.dev requirements/security.txt
+	$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv/security
+	$(UV) pip install --quiet --python .venv/security/bin/python --require-hashes -r requirements/security.txt
+	@touch $@
+
 install: .venv/.app ## install everything that the service needs into .venv
 
 run: .venv/.app ## migrate and serve on http://127.0.0.1:8000 (HOST=, PORT=, WORKERS=)
@@ -56,6 +61,9 @@ check: .venv/.dev ## format, lint, types, architecture; no tests
 
 test: check ## every check and every test
 	$(BIN)/pytest
+
+security: .venv/.security ## let scanners at a running service, compare times of answers (about 20 minutes)
+	$(BIN)/python security/run.py
 
 lock: .venv/.uv ## resolve requirements/*.in into exact versions with hashes
 	@for name in app dev client security uv; do \

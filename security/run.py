@@ -10,6 +10,7 @@ Takes some 20 minutes on two cores.
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import tomllib
@@ -35,6 +36,7 @@ def say(line: str = "") -> None:
 
 def main() -> None:
     """Run what was asked for, and say what stands."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the service ends with this
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", default=",".join(PARTS), help="which parts, with commas between them")
     parser.add_argument("--samples", type=int, default=300, help="answers of each kind that are timed (default 300)")
@@ -46,7 +48,10 @@ def main() -> None:
         directory = Path(name)
         directory.chmod(0o755)  # the database's user must be able to pass
         with Service.running(directory) as service:
-            found = list(_findings(service, directory, parts, options.samples))
+            found = []
+            for finding in _findings(service, directory, parts, options.samples):
+                say(f"  {finding}")
+                found.append(finding)
             found += [Finding("service", "crash", line) for line in service.crashes()]
     sys.exit(1 if _report(found) else 0)
 

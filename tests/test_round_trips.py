@@ -104,6 +104,20 @@ async def test_round_trips_of_messages(api: httpx.AsyncClient, world: World, sta
     assert count.counted == {"preferences": 5, "ledger": 5, "call list": 5, "of an appointment": 6}
 
 
+async def test_round_trips_of_sessions(api: httpx.AsyncClient, statements: list[str]):
+    account = {"name": "Ada Wong", "email": "ada@example.org", "password": "three blue teapots"}
+    assert (await api.post("/auth/register", json=account)).status_code == 200
+    sign_in = {"email": account["email"], "password": account["password"]}
+    count = Counter(api, statements)
+    for _ in range(2):
+        signed_in = await count("login", "POST", "/auth/login", json=sign_in)
+        token = {"refresh_token": signed_in.json()["refresh_token"]}
+        renewed = await count("refresh", "POST", "/auth/refresh", json=token)
+        token = {"refresh_token": renewed.json()["refresh_token"]}
+        await count("logout", "POST", "/auth/logout", json=token)
+    assert count.counted == {"login": 7, "refresh": 8, "logout": 6}
+
+
 async def test_nothing_of_a_booking_notifies(api: httpx.AsyncClient, world: World, statements: list[str]):
     """Commits that do wait for each other; what the database calls by itself, tests/announcements looks at."""
     await make_webhook(world)

@@ -82,7 +82,6 @@ OPERATIONS = {
         "update_user",
         "end_user_sessions",
         "remove_second_factors",
-        "remove_second_factors",
         "invite_user",
         "invite_user_again",
     ],

@@ -131,6 +131,9 @@ async def test_openemr_cve_2026_32126_and_33302_one_right_never_lends_another(
     every = await make_key(world, cast.doctor.user_id, *scopes)
     for path, code in ((record, 200), ("/users", 403), ("/audit", 403), ("/appointments", 403), ("/users/me", 403)):
         assert (await api.get(path, headers=every)).status_code == code, path
+    narrow = await make_key(world, cast.admin.user_id, "slots:*")
+    for path in (record, "/users", "/audit", "/appointments"):
+        refusal(await api.get(path, headers=narrow), "AUTHORIZATION_ERROR")
     await owner.execute("UPDATE users SET is_active = false WHERE id = $1", cast.admin.user_id)
     await owner.execute("UPDATE users SET is_active = false WHERE id = $1", cast.doctor.user_id)
     refusal(await api.get(record, headers=cast.admin.headers), "AUTHENTICATION_ERROR")

@@ -77,11 +77,14 @@ async def get_patient(session: Session, caller: CurrentCaller, patient_id: IdInU
     "/{patient_id}",
     summary="Update a patient",
     response_model=PatientRead,
-    responses=errors(ResourceNotFoundException),
+    responses=errors(ResourceNotFoundException, ConflictException),
 )
 @requires("patients:write")
 async def update_patient(
     session: Session, caller: CurrentCaller, patient_id: IdInUrl, body: PatientUpdate, now: Now
 ) -> Any:
-    """The patient himself, administrators, and staff of his clinics (no clinical text). Changes what is sent."""
+    """The patient himself, administrators, and staff of his clinics (no clinical text). Changes what is sent.
+
+    An erased person's record does not change any more (409).
+    """
     return await service.update(session, caller, patient_id, body, now)
