@@ -318,9 +318,7 @@ def upgrade() -> None:
     for table in APPENDED:
         _close(table)
         op.execute(f"CREATE POLICY {table}_append ON {table} FOR INSERT TO health_app WITH CHECK (true)")
-        op.execute(
-            f"CREATE POLICY {table}_context ON {table} TO health_app USING ({SEES_ALL}) WITH CHECK ({SEES_ALL})"
-        )
+        op.execute(f"CREATE POLICY {table}_context ON {table} TO health_app USING ({SEES_ALL}) WITH CHECK ({SEES_ALL})")
     _close("one_time_tokens")
     rule = f"user_id = {USER} OR {ROLE} = 'service'"
     op.execute(f"CREATE POLICY one_time_tokens_context ON one_time_tokens TO health_app USING ({rule})")

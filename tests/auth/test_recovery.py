@@ -205,6 +205,20 @@ async def test_of_two_changes_at_once_one_counts(ada: Visitor, owner: asyncpg.Co
     assert await notices(owner) == ["password_changed"]
 
 
+async def test_a_change_does_not_undo_one_that_came_first(
+    ada: Visitor, owner: asyncpg.Connection, as_app: asyncpg.Connection
+):
+    """A reset, say, by the owner, while a thief who knows the old password changes it."""
+    async with owner.transaction():
+        await owner.execute("UPDATE users SET password_hash = 'another'")
+        changing = asyncio.create_task(change(ada))
+        while not await as_app.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            await asyncio.sleep(0.01)
+    refusal(await changing, "AUTHORIZATION_ERROR")
+    assert await owner.fetchval("SELECT password_hash FROM users") == "another"
+    assert await notices(owner) == []
+
+
 async def test_no_api_key_changes_it(ada: Visitor, owner: asyncpg.Connection):
     secret = "s" * 43
     await owner.execute(
