@@ -1,6 +1,7 @@
 """A service with holes, for scanners to find: what it is sent goes into a statement and into a page as it is."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,8 @@ def with_holes(database_url: str) -> Iterator[str]:
         page = f'<html><body>{said}<form action="/"><input name="name"></form></body></html>'.encode()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n")
         writer.write(f"Content-Length: {len(page)}\r\n\r\n".encode() + page)
-        await writer.drain()
+        with contextlib.suppress(ConnectionError):  # a scanner that has seen enough
+            await writer.drain()
         writer.close()
 
     server = asyncio.run_coroutine_threadsafe(asyncio.start_server(answer, "127.0.0.1", 0), loop).result()

@@ -30,6 +30,7 @@ TRIGGERS = {
     "appointments_raise_revision",
     "appointment_slots_move_appointments",
     "notifications_keep_sent",
+    "emergency_accesses_erased",
     "users_end_sessions",
     "users_rename_doctor",
     "doctors_set_name",

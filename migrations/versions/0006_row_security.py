@@ -40,9 +40,11 @@ POLICIES = {
     "recovery_codes": OWN,
     "passkeys": OWN,
     "api_keys": OWN,
+    # the worker's alone: one false link would stop the chain
+    "audit_seals": f"{ROLE} = 'service'",
 }
 # Written by whoever causes them, read by nobody but administrators and the worker.
-APPENDED = ("webhook_deliveries", "audit_log", "audit_seals")
+APPENDED = ("webhook_deliveries", "audit_log")
 
 CALLER_TYPE = """
 CREATE TYPE caller AS (
@@ -272,6 +274,10 @@ FOR EACH ROW WHEN (NEW.status IN ('pending', 'confirmed')
                    OR COALESCE(NEW.reason_for_visit, NEW.notes, NEW.cancelled_reason) IS NOT NULL)
 EXECUTE FUNCTION appointments_refuse_erased()"""
 
+REFUSING_EMERGENCIES = """
+CREATE TRIGGER emergency_accesses_erased AFTER INSERT ON emergency_accesses
+FOR EACH ROW EXECUTE FUNCTION appointments_refuse_erased()"""
+
 # What is to be forgotten is found by these; what a booking writes is in none of them.
 FORGETTING = {
     "ix_notifications_created_at_kept": "notifications (created_at) WHERE data <> '{}'::jsonb AND state <> 'queued'",
@@ -310,6 +316,7 @@ def upgrade() -> None:
     op.execute(REFUSE_ERASED)
     op.execute("REVOKE ALL ON FUNCTION appointments_refuse_erased() FROM PUBLIC")
     op.execute(REFUSING)
+    op.execute(REFUSING_EMERGENCIES)
     for name, place in FORGETTING.items():
         op.execute(f"CREATE INDEX {name} ON {place}")
     for table, rule in POLICIES.items():
@@ -343,6 +350,7 @@ def downgrade() -> None:
         op.execute(f"DROP POLICY {table}_append ON {table}")
     op.execute("DROP POLICY one_time_tokens_begin ON one_time_tokens")
     op.execute('DROP TRIGGER "00_appointments_erased" ON appointments')
+    op.execute("DROP TRIGGER emergency_accesses_erased ON emergency_accesses")
     op.execute("DROP FUNCTION appointments_refuse_erased()")
     for name in FORGETTING:
         op.execute(f"DROP INDEX {name}")

@@ -104,3 +104,15 @@ async def test_who_must_verify_his_address_can_still_correct_it(
     refusal(await api.get(f"/patients/{person.patient_id}", headers=person.headers), "AUTHORIZATION_ERROR")
     answer = await api.put("/users/me", json={"email": "right@example.org"}, headers=person.headers)
     assert answer.json()["email"] == "right@example.org"
+
+
+async def test_an_address_that_is_taken_uses_up_none_of_its_owners_mails(
+    app: FastAPI, api: httpx.AsyncClient, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    limiter = limiter_on(tmp_path / "counts", '{"mail_target": "1/hour"}', Clock())
+    monkeypatch.setitem(app.state._state, "limiter", limiter)
+    victim, stranger = await world.patient(), await world.patient()
+    for _ in range(2):
+        taken = await api.put("/users/me", json={"email": victim.email}, headers=stranger.headers)
+        refusal(taken, "EMAIL_ALREADY_REGISTERED")
+    await limiter.test("mail_target", victim.email)

@@ -234,3 +234,16 @@ async def test_what_the_installation_asks_of_the_owner_it_asks_of_his_key(
     changed = app.state.settings.model_copy(update={"require_mfa_roles": ["patient"]})
     monkeypatch.setitem(app.state._state, "settings", changed)
     refusal(await own_record(api, person, headers), "AUTHORIZATION_ERROR")
+
+
+async def test_a_key_is_shown_once_also_to_whoever_asks_again(
+    api: httpx.AsyncClient, world: World, owner: asyncpg.Connection
+):
+    person = await world.patient()
+    headers = person.headers | {"Idempotency-Key": "once"}
+    made = await api.post("/api-keys", json={"name": "x", "scopes": ["patients:read"]}, headers=headers)
+    assert made.status_code == 201, made.text
+    again = await api.post("/api-keys", json={"name": "x", "scopes": ["patients:read"]}, headers=headers)
+    refusal(again, "CONFLICT")
+    assert await owner.fetchval("SELECT count(*) FROM api_keys") == 1
+    assert await owner.fetchval("SELECT length(answer) FROM idempotency_keys") == 0

@@ -159,3 +159,36 @@ async def test_rows_hold_ids_and_no_words(api: httpx.AsyncClient, world: World, 
     rows = await owner.fetch("SELECT t::text FROM audit_log t")
     assert len(rows) == 7
     assert [(word, row[0]) for row in rows for word in WORDS if word.lower() in row[0].lower()] == []
+
+
+async def test_an_answer_that_is_given_again_is_about_the_same_people(
+    api: httpx.AsyncClient, world: World, owner: asyncpg.Connection
+):
+    staff = await world.staff()
+    headers = staff.headers | {"Idempotency-Key": "once"}
+    for _ in range(2):
+        made = await api.post("/patients", json={"name": "Grace Okafor"}, headers=headers)
+        assert (await last(owner))["patient_ids"] == [made.json()["id"]]
+    assert made.headers["Idempotent-Replayed"] == "true"
+
+
+async def test_who_makes_anothers_account_is_the_one_who_acts(
+    api: httpx.AsyncClient, world: World, owner: asyncpg.Connection
+):
+    admin = await world.admin()
+    account = {"name": "Ada Wong", "email": "ada@example.org", "password": "three blue teapots", "role": "staff"}
+    made = await api.post("/auth/register", json=account, headers=admin.headers)
+    row = await last(owner)
+    assert (row["user_id"], row["user_ids"]) == (admin.user_id, [made.json()["user"]["id"]])
+    assert row["via"].startswith("session:")
+
+
+async def test_a_request_refused_by_role_is_about_the_patient_whom_it_names(
+    api: httpx.AsyncClient, world: World, owner: asyncpg.Connection
+):
+    patient, staff = await world.patient(), await world.staff()
+    path = f"/patients/{patient.patient_id}/emergency-access"
+    assert (await api.post(path, json={}, headers=staff.headers)).status_code == 403
+    assert (await last(owner))["patient_ids"] == [patient.patient_id]
+    assert (await api.get(f"/patients/{'9' * 40}", headers=staff.headers)).status_code == 400
+    assert (await last(owner))["patient_ids"] == []

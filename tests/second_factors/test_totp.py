@@ -208,3 +208,14 @@ async def test_everything_needs_a_fresh_proof(factors: Factors, world: World, cl
         assert answer.status_code == 403, path
         assert answer.json()["error_code"] == "REAUTHENTICATION_REQUIRED", path
     assert (await factors.api.get("/auth/passkeys", headers=headers)).status_code == 200
+
+
+async def test_a_session_of_before_ends_and_cannot_remove_the_new_factor(
+    factors: Factors, world: World, api: httpx.AsyncClient
+):
+    person = await world.patient()
+    stolen = await world.sign_in(person.user_id)
+    await factors.totp(person)
+    for method, path in (("DELETE", "/auth/mfa/totp"), ("POST", "/auth/mfa/recovery-codes"), ("GET", "/auth/profile")):
+        assert (await api.request(method, path, headers=stolen)).status_code == 401, path
+    assert (await api.get("/auth/profile", headers=person.headers)).status_code == 200

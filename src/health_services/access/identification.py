@@ -7,8 +7,8 @@ from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.permissions import Rule, Token, allows
-from health_services.access.service import Caller, act_as, act_as_key
-from health_services.access.tokens import REFUSED, Bearer, Tokens
+from health_services.access.service import NO_KEY, Caller, act_as, act_as_key
+from health_services.access.tokens import Bearer, Tokens
 from health_services.access.trail import Trail
 from health_services.errors import AuthenticationException, AuthorizationException
 from health_services.settings import Settings
@@ -50,7 +50,7 @@ def _shown(request: Request) -> str | None:
         raise AuthenticationException("Send one Authorization or X-API-Key header, not several.")
     if keys:
         if not _API_KEY.fullmatch(keys[0]):
-            raise AuthenticationException(REFUSED)
+            raise AuthenticationException(NO_KEY)
         return keys[0]
     if not headers:
         return None

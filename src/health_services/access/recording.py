@@ -15,13 +15,18 @@ from health_services.api.problems import status_of
 from health_services.database.engine import Database
 from health_services.database.sealing import vault_of
 
+# Longer numbers are no ids, and would not be kept either.
+_LONGEST_ID = 18
+
 log = structlog.get_logger("health_services.audit")
 
 
 def trail_of(request: Request, action: str) -> Trail:
     """A trail that begins here; what the path names is its object."""
     named = [f"{name.removesuffix('_id')}:{value}" for name, value in request.path_params.items() if value.isdigit()]
+    patient_id = request.path_params.get("patient_id", "")
     return Trail(
+        asked_for=int(patient_id) if patient_id.isdecimal() and len(patient_id) <= _LONGEST_ID else None,
         action=action,
         object="/".join(named)[:200] or None,
         address=address_of(request),

@@ -100,7 +100,8 @@ async def _count(request: Request, credential: Bearer | Key | None) -> None:
         # with its secret: who only knows how a key begins uses nothing up
         await count(request, "api_key", credential.prefix, credential.secret)
     elif credential is not None:
-        await count(request, "caller", str(credential.user_id))
+        # of each session, so that one that has ended uses up nothing of its owner's others
+        await count(request, "caller", str(credential.user_id), str(credential.session_id))
 
 
 @dataclass(frozen=True)
@@ -183,19 +184,34 @@ async def _once(request: StrictRequest, door: _Door, session: AsyncSession, ask:
             await request.require_json()
         attempt = await _idempotent_attempt(request, caller, rule)
     if attempt and (kept := await idempotency.find(session, attempt, secrets)):
+        trail.concern_again(kept.about)
         headers = {"Idempotent-Replayed": "true"}
         response = Response(kept.body, kept.status, headers=headers, media_type="application/json")
     else:
         response = _cacheable(request, rule, await door.carry_out(request))
-        if attempt:
-            answer = idempotency.Answer(response.status_code, bytes(response.body))
-            if not await idempotency.keep(session, attempt, answer, secrets[0]):
-                await session.rollback()
-                return None
+        if attempt and not await _kept(session, attempt, rule, response, trail, secrets[0]):
+            await session.rollback()
+            return None
     if rule.is_audited:
         await record(session, trail, response.status_code)
     await session.commit()
     return response
+
+
+async def _kept(
+    session: AsyncSession,
+    attempt: idempotency.Attempt,
+    rule: Rule,
+    response: Response,
+    trail: Trail,
+    secret: bytes,
+) -> bool:
+    """Whether this is the first request with its key, whose answer is given again; secrets are shown only once."""
+    body = bytes(response.body)
+    if rule.is_account and body:
+        return await idempotency.keep_only_that(session, attempt, response.status_code)
+    answer = idempotency.Answer(response.status_code, body, trail.about())
+    return await idempotency.keep(session, attempt, answer, secret)
 
 
 async def _idempotent_attempt(request: Request, caller: Caller | None, rule: Rule) -> idempotency.Attempt | None:

@@ -21,6 +21,7 @@ from health_services.users.models import Role
 
 # How long after signing in somebody may still change how he signs in.
 FRESH = timedelta(minutes=10)
+NO_KEY = "This API key is not valid, or has ended."
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,12 @@ class Caller:
         return self.doctor_id == doctor_id
 
     def insist_on_fresh(self, now: datetime) -> None:
-        """Raise ReauthenticationRequiredException unless he proved who he is within the last ten minutes."""
+        """Raise ReauthenticationRequiredException unless he proved who he is within the last ten minutes.
+
+        AuthorizationException for an API key, which proves nothing of a person.
+        """
+        if self.api_key_id is not None:
+            raise AuthorizationException("No API key can do this: sign in.")
         if self.authenticated_at is None or now - self.authenticated_at > FRESH:
             raise ReauthenticationRequiredException
 
@@ -101,7 +107,10 @@ async def act_as(session: AsyncSession, user_id: int, session_id: int | None, tr
 
 async def act_as_key(session: AsyncSession, prefix: str, secret: str, trail: Trail) -> Caller:
     """The same for an API key; raises AuthenticationException."""
-    caller = caller_from(await CallerRepository(session).by_key(prefix, key_hash(secret)), trail)
+    row = await CallerRepository(session).by_key(prefix, key_hash(secret))
+    if row is None:
+        raise AuthenticationException(NO_KEY)
+    caller = caller_from(row, trail)
     trail.who(caller.id, f"key:{caller.api_key_id}")
     return caller
 

@@ -20,7 +20,10 @@ FIELDS = (
 
 @dataclass(slots=True)
 class Trail:
-    """What is known so far; services add whom it concerns as they go."""
+    """What is known so far; services add whom it concerns as they go.
+
+    `asked_for` is the patient whom the path names: a request that was refused before anybody looked is about him too.
+    """
 
     action: str = ""
     object: str | None = None
@@ -30,6 +33,7 @@ class Trail:
     via: str | None = None
     patient_ids: set[int] = field(default_factory=set)
     user_ids: set[int] = field(default_factory=set)
+    asked_for: int | None = None
 
     def who(self, user_id: int, via: str | None) -> None:
         """It is this account that acts, through a `session:…`, a `key:…`, or by other proof."""
@@ -49,6 +53,16 @@ class Trail:
         self.patient_ids.clear()
         self.user_ids.clear()
 
+    def about(self) -> bytes:
+        """Whom it concerns, for an answer that is given again."""
+        return orjson.dumps([sorted(self.patient_ids), sorted(self.user_ids)])
+
+    def concern_again(self, about: bytes) -> None:
+        """It concerns those whom the first answer did."""
+        patient_ids, user_ids = orjson.loads(about or b"[[],[]]")
+        self.concerns(*patient_ids)
+        self.regards(*user_ids)
+
     def entry(self, status: int, now: datetime) -> dict[str, Any]:
         """The row of the audit, but for its seal; `status` is that of the answer."""
         return {
@@ -58,7 +72,7 @@ class Trail:
             "via": self.via,
             "action": self.action,
             "object": self.object,
-            "patient_ids": sorted(self.patient_ids),
+            "patient_ids": sorted(self.patient_ids | ({self.asked_for} if self.asked_for else set())),
             "user_ids": sorted(self.user_ids),
             "address": self.address,
             "outcome": outcome_of(status),

@@ -116,14 +116,15 @@ async def update_own(
     changes: dict[str, Any] = {field: value for field, value in request.sent().items() if getattr(user, field) != value}
     if "email" in changes:
         caller.insist_on_fresh(now)
-        await limiter.hit("mail_address", address)
-        await limiter.hit("mail_target", changes["email"])
         changes["is_verified"] = False
     old_email = user.email
     for field, value in changes.items():
         setattr(user, field, value)
     await session.flush()
     if "email" in changes:
+        # counted once it is known that nobody else has the address, or a stranger could use up its owner's mails
+        await limiter.hit("mail_address", address)
+        await limiter.hit("mail_target", changes["email"])
         await _verify_anew(session, caller.id, old_email, now)
     return await read(session, caller, caller.id)
 

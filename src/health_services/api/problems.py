@@ -132,6 +132,8 @@ def _message(error: dict[str, Any]) -> str:
         return "is not a known field"
     if error.get("input", ...) is None:
         return "must not be null"
+    if isinstance(error.get("input"), str) and kind in {"too_short", "too_long"}:  # a secret text
+        kind = f"string_{kind}"
     words = _WORDS.get(kind)
     if words is not None:
         return words.format(**error.get("ctx", {}))

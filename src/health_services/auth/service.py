@@ -60,7 +60,8 @@ async def register(
     async with as_service(session):  # nobody is known yet, and whoever makes another's account does not see it
         user = await _add(session, request, password_hash)
     trail.regards(user.id)
-    account = await act_as(session, user.id, None, trail)
+    # who makes another's account is still the one who acts
+    account = await act_as(session, user.id, None, trail if caller is None else Trail())
     await verification.send(session, account.id, now)
     return await sessions.begin(session, gate.lifetimes, account, device, ["pwd"], now)
 

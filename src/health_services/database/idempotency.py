@@ -24,6 +24,7 @@ from health_services.errors import (
 )
 
 LIFETIME = timedelta(hours=24)
+_NONCE_BYTES = 12
 # A nonce and a tag; as many bytes of nothing open with no key, so that the answer is gone and the request still known.
 SHORTEST_ANSWER = 28
 
@@ -79,10 +80,11 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Answer:
-    """A status and the body that went with it."""
+    """A status and the body that went with it; `about` is what the audit says of whom it showed."""
 
     status: int
     body: bytes
+    about: bytes = b""
 
 
 def _cipher(attempt: Attempt, secret: bytes) -> AESGCM:
@@ -104,22 +106,32 @@ async def find(session: AsyncSession, attempt: Attempt, secrets: Sequence[bytes]
         return None
     if not hmac.compare_digest(row.request_hash, attempt.request_hash):
         raise IdempotencyKeyReusedException
-    for secret in secrets:
+    for secret in secrets if len(row.answer) > _NONCE_BYTES else ():
         with contextlib.suppress(InvalidTag):
-            body = _cipher(attempt, secret).decrypt(row.answer[:12], row.answer[12:], attempt.key_hash)
-            return Answer(row.status, body)
+            nonce, sealed = row.answer[:_NONCE_BYTES], row.answer[_NONCE_BYTES:]
+            about, _, body = _cipher(attempt, secret).decrypt(nonce, sealed, attempt.key_hash).partition(b"\n")
+            return Answer(row.status, body, about)
     raise ConflictException("This request was carried out before; its answer is not kept any more.")
 
 
 async def keep(session: AsyncSession, attempt: Attempt, answer: Answer, secret: bytes) -> bool:
     """Keep the first answer; False if another request with this key came first, and this one must be undone."""
-    nonce = os.urandom(12)
-    sealed = nonce + _cipher(attempt, secret).encrypt(nonce, answer.body, attempt.key_hash)
+    nonce = os.urandom(_NONCE_BYTES)
+    sealed = nonce + _cipher(attempt, secret).encrypt(nonce, answer.about + b"\n" + answer.body, attempt.key_hash)
+    return await _write(session, attempt, answer.status, sealed)
+
+
+async def keep_only_that(session: AsyncSession, attempt: Attempt, status: int) -> bool:
+    """Keep that the request was carried out, and not what it answered, which is shown once; False as in `keep`."""
+    return await _write(session, attempt, status, b"")
+
+
+async def _write(session: AsyncSession, attempt: Attempt, status: int, sealed: bytes) -> bool:
     values = {
         "user_id": attempt.user_id,
         "key_hash": attempt.key_hash,
         "request_hash": attempt.request_hash,
-        "status": answer.status,
+        "status": status,
         "answer": sealed,
         "lifetime": LIFETIME,
     }

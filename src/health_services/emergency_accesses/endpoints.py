@@ -12,7 +12,7 @@ from health_services.api.fields import IdInUrl
 from health_services.api.openapi import errors
 from health_services.emergency_accesses import service
 from health_services.emergency_accesses.schemas import EmergencyAccessCreate, EmergencyAccessRead
-from health_services.errors import ReauthenticationRequiredException, ResourceNotFoundException
+from health_services.errors import ConflictException, ReauthenticationRequiredException, ResourceNotFoundException
 
 router = APIRouter(prefix="/patients", tags=["Patients"], route_class=GuardedRoute)
 
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/patients", tags=["Patients"], route_class=GuardedRou
     status_code=201,
     summary="Open a record in an emergency",
     response_model=EmergencyAccessRead,
-    responses=errors(ResourceNotFoundException, ReauthenticationRequiredException),
+    responses=errors(ResourceNotFoundException, ReauthenticationRequiredException, ConflictException),
 )
 @requires("patients:emergency")
 async def request_emergency_access(

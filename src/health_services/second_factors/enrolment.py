@@ -53,6 +53,7 @@ async def confirm_totp(session: AsyncSession, caller: Caller, code: str, now: da
     if step is None:
         raise ValidationException.of("code", "is not what the app shows now; is the clock of its device right?")
     await factors.confirm_totp(caller.id, kept.next_secret, step, now)
+    await _end_others(session, caller, now)
     await of_account(session, "totp_added", caller.id, now)
     return await _new_recovery_codes(factors, caller.id)
 
@@ -118,8 +119,14 @@ async def add_passkey(
         transports=sorted(_KNOWN_TRANSPORTS.intersection(request.credential.response.transports)),
         is_backed_up=made.credential_backed_up,
     )
+    await _end_others(session, caller, now)
     await of_account(session, "passkey_added", caller.id, now)
     return added
+
+
+async def _end_others(session: AsyncSession, caller: Caller, now: datetime) -> None:
+    """End the sessions that were begun without the new factor, or whoever has one could remove it again."""
+    await SessionRepository(session).end_all(caller.id, "second factor added", now, but=caller.session_id)
 
 
 async def _made(

@@ -120,7 +120,9 @@ class SessionRepository:
         ended = await self._session.execute(query.values(ended_at=now, ended_reason=reason).returning(SignIn.id))
         return ended.one_or_none() is not None
 
-    async def end_all(self, user_id: int, reason: str, now: datetime) -> None:
-        """End every session of this person."""
+    async def end_all(self, user_id: int, reason: str, now: datetime, *, but: int | None = None) -> None:
+        """End every session of this person, or all but one."""
         query = update(SignIn).where(SignIn.user_id == user_id, SignIn.ended_at.is_(None))
+        if but is not None:
+            query = query.where(SignIn.id != but)
         await self._session.execute(query.values(ended_at=now, ended_reason=reason))
