@@ -31,8 +31,8 @@ TABLES = (
         mac bytea NOT NULL
     )""",
     # One for each entry, in the order of sealing, each over the one before; `floor` is the id below which none can come
-    # any more. A checkpoint stands in the place of the last seal that was pruned, and keeps its mac; `signature` is over
-    # that, since what the mac was made over is gone.
+    # any more. A checkpoint stands in the place of the last seal that was pruned, and keeps its mac; `signature` is
+    # over that, since what the mac was made over is gone.
     """
     CREATE TABLE audit_seals (
         seq bigint NOT NULL CONSTRAINT pk_audit_seals PRIMARY KEY,

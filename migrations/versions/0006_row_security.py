@@ -84,9 +84,11 @@ BEGIN
     PERFORM set_config('app.user_id', account_row.id::text, true),
             set_config('app.role', account_row.role::text, true),
             set_config('app.patient_id', COALESCE(account_row.patient_id::text, ''), true),
-            set_config('app.doctor_id', CASE WHEN account_row.role = 'doctor' THEN COALESCE(account_row.doctor_id::text, '')
-                                             ELSE '' END, true),
-            set_config('app.clinic_ids', CASE WHEN account_row.role = 'staff' THEN account_row.clinic_ids::text ELSE '' END, true);
+            set_config('app.doctor_id',
+                       CASE account_row.role WHEN 'doctor' THEN COALESCE(account_row.doctor_id::text, '') ELSE '' END,
+                       true),
+            set_config('app.clinic_ids',
+                       CASE account_row.role WHEN 'staff' THEN account_row.clinic_ids::text ELSE '' END, true);
     RETURN NEXT account_row;
 END $$"""
 
