@@ -17,6 +17,7 @@ import health_services.appointment_slots.endpoints
 import health_services.appointments.endpoints
 import health_services.audit.endpoints
 import health_services.auth.endpoints
+import health_services.auth.pages
 import health_services.calendars.endpoints
 import health_services.clinics.endpoints
 import health_services.doctors.endpoints
@@ -89,8 +90,13 @@ ROUTERS = (
     health_services.webhooks.endpoints.router,
     health_services.audit.endpoints.router,
 )
-# Outside the API: for machines that watch over this one.
-PLAIN_ROUTERS = (health.router, health_services.monitoring.endpoints.router, security_txt.router)
+# Outside the API: for machines that watch over this one, and for people who come from a mail.
+PLAIN_ROUTERS = (
+    health.router,
+    health_services.monitoring.endpoints.router,
+    security_txt.router,
+    health_services.auth.pages.router,
+)
 TAGS = (
     ("Authentication", "Register, sign in, see who is signed in."),
     ("Patients", "Records of patients: for themselves and for those who care for them."),

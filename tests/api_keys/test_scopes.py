@@ -1,5 +1,7 @@
 """What a key may do: what its owner may, and its scopes say; every request of the access table, by every caller."""
 
+import re
+
 import asyncpg
 import httpx
 import pytest
@@ -11,7 +13,7 @@ from health_services.main import access_rules
 from tests.access.cast import Cast, fingerprint
 from tests.api_keys.keys import make_key
 from tests.factories import World
-from tests.test_access_matrix import BODIES, CALLERS, ROWS, Row, _stage
+from tests.test_access_matrix import BODIES, CALLERS, DOCUMENT, ROWS, Row, _stage
 
 # These ask whom of a proof of who he is that is at most ten minutes old, which no key can give.
 NEED_A_PERSON = {
@@ -85,3 +87,9 @@ def test_no_scope_opens_an_account():
     assert {"api-keys:write", "users:me", "auth:profile"} <= {rule.name for rule in accounts}
     required = {rule.name for rule in rules if rule.token is Token.REQUIRED and not rule.is_account}
     assert required <= SCOPES
+
+
+def test_the_documentation_names_every_scope():
+    text = (DOCUMENT.parent / "security.md").read_text()
+    paragraph = text.partition("\nThe scopes: ")[2].partition("; and ")[0]
+    assert set(re.findall(r"`([a-z:-]+)`", paragraph)) == SCOPES

@@ -81,4 +81,5 @@ def test_only_what_is_about_nobody_is_not_audited():
         "GET /api/v1/clinics/{clinic_id}", "GET /api/v1/clinics/{clinic_id}/doctors", "GET /api/v1/slots",
         "GET /api/v1/slots/{slot_id}", "GET /api/v1/push/key",
         "GET /healthz", "GET /readyz", "GET /metrics", "GET /.well-known/security.txt",
+        "GET /verify-email", "GET /reset-password", "GET /accept-invitation", "GET /account-pages.js",
     }  # fmt: skip

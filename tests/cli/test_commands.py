@@ -18,7 +18,7 @@ from tests.database.servers import sql
 COMMANDS = [
     ["serve"], ["worker"], ["mail-test"], ["migrate"], ["create-admin"], ["user"], ["user", "deactivate"],
     ["user", "activate"],
-    ["user", "set-password"], ["keys"], ["keys", "list"], ["keys", "rotate"],
+    ["user", "set-password"], ["user", "reset-mfa"], ["keys"], ["keys", "list"], ["keys", "rotate"],
     ["audit"], ["audit", "verify"], ["audit", "head"], ["audit", "prune"],
     ["demo"], ["database-url"], ["openapi"], ["backup"], ["restore"],
 ]  # fmt: skip

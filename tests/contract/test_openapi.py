@@ -25,7 +25,8 @@ OPERATIONS = {
         *("resend_verification", "verify_email", "refresh", "logout", "logout_all", "list_sessions", "end_session"),
         *("login_mfa", "begin_passkey_login", "login_by_passkey", "begin_totp", "remove_totp", "confirm_totp"),
         *("replace_recovery_codes", "begin_passkey", "list_passkeys", "create_passkey", "remove_passkey"),
-        "accept_invitation",
+        *("accept_invitation", "verify_email_page", "reset_password_page", "accept_invitation_page"),
+        "account_pages_script",
     ],
     "Patients": [
         "create_patient",

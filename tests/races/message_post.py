@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from health_services.database import embedded
 from health_services.database.engine import Database
+from health_services.database.key_file import vault_for
 from health_services.webhooks import signing
 from tests.conftest import test_settings
 from tests.factories import Person, World, soon
@@ -192,7 +193,8 @@ async def listen_for_bookings(post: Post, owner: asyncpg.Connection, server_secr
 @asynccontextmanager
 async def opened(database: TestDatabase) -> AsyncIterator[Database]:
     """One connection with the application's rights."""
-    store = Database.connect(database.app_url, role=None, pool_size=1, pool_timeout=60, timeouts={}, is_service=True)
+    vault = vault_for(test_settings(database.app_url))
+    store = Database.connect(database.app_url, role=None, pool_size=1, pool_timeout=60, timeouts={}, vault=vault)
     try:
         yield store
     finally:

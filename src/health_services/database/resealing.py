@@ -18,9 +18,10 @@ AT_ONCE = 200
 _LOCK = 5_318_008_271_828_182
 
 # The names are those of our own models, never somebody's input.
+# An empty text is what erasing leaves of one that may not be null.
 _COUNT = """SELECT substring({column} FROM :form) AS key_id, count(*) AS values FROM {table}
-            WHERE {column} IS NOT NULL GROUP BY 1"""
-_OTHERS = "({column} IS NOT NULL AND substring({column} FROM :form) IS DISTINCT FROM :first)"
+            WHERE {column} <> '' GROUP BY 1"""
+_OTHERS = "({column} <> '' AND substring({column} FROM :form) IS DISTINCT FROM :first)"
 # Rows that somebody else is changing are left for the next pass, so that nobody waits for this, nor this for anybody.
 _TAKE = """SELECT {key} AS row_id, {columns} FROM {table} WHERE {key} > :after AND ({others})
            ORDER BY {key} LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED"""
@@ -105,7 +106,7 @@ async def reseal_some(session: AsyncSession, table: SealedTable, first: str, aft
     for row in rows:
         for column in table.columns:
             stored: str | None = getattr(row, column)
-            if stored is not None and key_of(stored) != first:
+            if stored and key_of(stored) != first:
                 try:
                     stored = _resealed(session, table.name, column, row.row_id, stored)
                     resealed += 1

@@ -37,7 +37,7 @@ INVITING = frozenset(
         Kind.APPOINTMENT_RESCHEDULED,
     }
 )
-# The page of the web application at HEALTH_PUBLIC_URL to which each kind of link leads.
+# The page at HEALTH_PUBLIC_URL (auth/pages.py) to which each kind of link leads.
 _PAGES = {
     "email_verification": "verify-email",
     "password_reset": "reset-password",

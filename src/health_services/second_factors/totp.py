@@ -1,6 +1,7 @@
 """Time-based one-time passwords (RFC 6238): six digits, a new one every 30 seconds; and the QR code to begin with."""
 
 import hmac
+import io
 import re
 from datetime import datetime
 
@@ -23,8 +24,10 @@ def uri_of(secret: str, *, account: str, issuer: str) -> str:
 
 
 def qr_svg(uri: str) -> str:
-    """The QR code of a URI, as an SVG element."""
-    return str(segno.make(uri, micro=False).svg_inline(scale=4))
+    """The QR code of a URI, as an SVG element that stands in a page and alone."""
+    written = io.BytesIO()
+    segno.make(uri, micro=False).save(written, kind="svg", scale=4, xmldecl=False, nl=False)
+    return written.getvalue().decode()
 
 
 def is_code(text: str) -> bool:
