@@ -73,7 +73,8 @@ def test_nothing_is_answered_that_a_spreadsheet_would_run(app: FastAPI):
             answered |= set(response.get("content", {}))
         taken |= set(operation.described.get("requestBody", {}).get("content", {}))
     assert answered == {
-        "application/json", "application/problem+json", "application/zip", "text/calendar", "text/html", "text/plain",
+        "application/json", "application/problem+json", "application/zip", "text/calendar", "text/html",
+        "text/javascript", "text/plain",
     }  # fmt: skip
     assert taken <= {"application/json", "application/x-www-form-urlencoded"}
 

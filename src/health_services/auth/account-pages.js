@@ -5,6 +5,7 @@ const said = document.querySelector("[role=status]");
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
 history.replaceState(null, "", location.pathname);
 // Another mail's link in the same tab changes nothing but the fragment.
+addEventListener("hashchange", () => location.reload());
 
 function tell(sentence) {
   said.textContent = sentence;
