@@ -62,7 +62,7 @@ check: .venv/.dev ## format, lint, types, architecture; no tests
 test: check ## every check and every test
 	$(BIN)/pytest
 
-security: .venv/.security ## let scanners at a running service, compare times of answers (about 20 minutes)
+security: .venv/.security ## let scanners at a running service, compare times of answers (half an hour)
 	$(BIN)/python security/run.py
 
 lock: .venv/.uv ## resolve requirements/*.in into exact versions with hashes

@@ -6,7 +6,7 @@ Serves a believable region from a scratch directory, without limits. sqlmap trie
 JSON bodies as a patient and as an administrator, wapiti every operation of the document; a service with holes shows
 first that both would find some. Then the times of signing in and of asking for a new password are compared for known
 and unknown people. Ends with exit code 1 where a finding is left that accepted.toml does not name with its reason.
-Takes some 20 minutes on two cores.
+Takes 20 to 40 minutes on two cores.
 """
 
 import argparse

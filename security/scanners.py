@@ -16,6 +16,7 @@ from targets import MARK, Request
 
 BIN = Path(sys.executable).parent.parent / "security" / "bin"
 AT_ONCE = os.cpu_count() or 2
+INJECTION = "SQL injection"
 # For finding what there is to attack, and for each module.
 WAPITI_SECONDS = 60
 # Those that ask nobody else on the Internet; injections into statements that only time shows are sqlmap's.
@@ -42,10 +43,12 @@ class Finding:
 
 
 def sqlmap(requests: Iterable[Request], directory: Path) -> Iterator[Finding]:
-    """Findings in these requests; one that could not be tested is a finding too."""
+    """Findings in these requests; one that could not be tested, twice, is a finding too."""
 
     def run(request: Request) -> Finding | None:
         verdict = _verdict(request.raw, directory)
+        if verdict and verdict != INJECTION:
+            verdict = _verdict(request.raw, directory)
         return Finding("sqlmap", verdict, request.name) if verdict else None
 
     threads = ThreadPoolExecutor(AT_ONCE)
@@ -82,10 +85,10 @@ def _verdict(raw: str, directory: Path) -> str | None:
         timeout=900,
     ).stdout
     if "identified the following injection point" in said:
-        return "SQL injection"
+        return INJECTION
     if "all tested parameters do not appear to be injectable" in said:
         return None
-    return "not tested: " + " ".join(re.findall(r"\[CRITICAL\] (.*)", said))[:200]
+    return "not tested: " + " ".join(said.split())[-300:]
 
 
 def wapiti(url: str, caller: Caller | None, directory: Path) -> Iterator[Finding]:
@@ -120,7 +123,7 @@ def finds_holes(scanner: str, url: str, directory: Path) -> int:
     """How many holes the scanner finds in a service that has some; it is of no use where it finds none."""
     if scanner == "sqlmap":
         raw = f"GET /?name=x{MARK} HTTP/1.1\r\nHost: {url.removeprefix('http://')}\r\n\r\n"
-        count = int(_verdict(raw, directory) == "SQL injection")
+        count = int(_verdict(raw, directory) == INJECTION)
     else:
         count = sum(
             finding.kind in {"SQL Injection", "Reflected Cross Site Scripting"}
