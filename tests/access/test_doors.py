@@ -6,9 +6,9 @@ import asyncpg
 import httpx
 from fastapi import FastAPI
 
-from health_services.main import access_rules
 from tests.access.cast import Cast, fingerprint, make_cast
 from tests.factories import World
+from tests.security.probing import operations
 
 # Each makes another spelling of the same address.
 SPELLINGS = {
@@ -36,12 +36,10 @@ SPELLINGS = {
 
 def protected(app: FastAPI, cast: Cast) -> list[tuple[str, str]]:
     """Method and address of every operation that needs a token."""
-    rules = access_rules()
     return [
-        (method.upper(), path.format(**cast.ids))
-        for path, methods in app.openapi()["paths"].items()
-        for method, operation in methods.items()
-        if (rule := rules.get(operation["operationId"])) and rule.token.value == "required"
+        (operation.method, operation.url(cast.ids).removeprefix("http://test"))
+        for operation in operations(app)
+        if operation.rule and operation.rule.token.value == "required"
     ]
 
 
