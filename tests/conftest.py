@@ -100,10 +100,21 @@ def service_database(database: TestDatabase, app: FastAPI) -> Database:
     )
 
 
+@pytest.fixture(scope="session")
+async def owners() -> AsyncIterator[dict[str, asyncpg.Connection]]:
+    """Owners' connections by their URLs: opening one, and planning its statements, takes longer than most tests."""
+    opened: dict[str, asyncpg.Connection] = {}
+    yield opened
+    for connection in opened.values():
+        await connection.close()
+
+
 @pytest.fixture
-async def owner(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
+async def owner(database: TestDatabase, owners: dict[str, asyncpg.Connection]) -> AsyncIterator[asyncpg.Connection]:
     """The owner's connection to an empty database; afterwards every invariant of the booking must hold."""
-    connection = await asyncpg.connect(database.owner_url)
+    connection = owners.get(database.owner_url)
+    if connection is None or connection.is_closed():
+        connection = owners[database.owner_url] = await asyncpg.connect(database.owner_url)
     try:
         await connection.execute(EMPTY)
         await connection.execute(RESTART)
@@ -111,7 +122,7 @@ async def owner(database: TestDatabase) -> AsyncIterator[asyncpg.Connection]:
         for name, query in INVARIANTS.items():
             assert await connection.fetch(query) == [], f"broken: {name}"
     finally:
-        await connection.close()
+        await connection.reset()
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """Databases for tests: one embedded server for all test processes, one migrated database for each."""
 
+import asyncio
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +10,9 @@ from pathlib import Path
 import asyncpg
 
 from health_services.database import embedded, migrations, roles
+
+# For clients that ask many times over plain HTTP: to make one takes longer than a request.
+NO_TLS = ssl.create_default_context()
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,17 @@ async def create_database(cluster: embedded.Cluster, name: str, *, migrate: bool
 
 @contextmanager
 def shared_cluster(directory: Path) -> Iterator[embedded.Cluster]:
-    """The embedded server that all test processes use together; it ends with the last of them."""
+    """The embedded server that all test processes use together; it ends with the last of them.
+
+    It does not wait for the disk, which matters to nothing but a machine that loses its power.
+    """
     with embedded.running(directory, say=lambda _: None) as cluster:
+        asyncio.run(_without_fsync(cluster))
         yield cluster
+
+
+async def _without_fsync(cluster: embedded.Cluster) -> None:
+    connection = await asyncpg.connect(cluster.admin_url)
+    await connection.execute("ALTER SYSTEM SET fsync = off")
+    await connection.execute("SELECT pg_reload_conf()")
+    await connection.close()

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from tests.cli.child import become
+from tests.servers import NO_TLS
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a secret of tests, and long enough"
@@ -128,7 +129,7 @@ def serving(*arguments: str, **environment: Any) -> Iterator[tuple[Command, http
     """A server that answers, and a client of its API."""
     command = Command("serve", "--port", "0", *arguments, **environment)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{command.port()}/api/v1", timeout=60) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{command.port()}/api/v1", verify=NO_TLS, timeout=60) as client:
             yield command, client
     finally:
         stop(command)

@@ -33,6 +33,7 @@ from tests.cli.test_serve import ended
 from tests.cli.test_start import two_urls
 from tests.factories import World, booking
 from tests.outgoing.smtp_servers import Desk, smtp_server
+from tests.servers import NO_TLS
 
 WAITING = 'health_messages_due{channel="email",queue="notifications"} 2.0'
 EMPTY = 'health_messages_due{channel="email",queue="notifications"} 0.0'
@@ -79,7 +80,7 @@ def addresses(messages: list[EmailMessage]) -> list[str]:
 
 def figures(client: httpx.Client) -> httpx.Response:
     """What Prometheus reads on this machine."""
-    return httpx.get(client.base_url.join("/metrics"))
+    return httpx.get(client.base_url.join("/metrics"), verify=NO_TLS)
 
 
 @pytest.fixture

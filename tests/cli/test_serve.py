@@ -8,7 +8,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
 
 import httpx
@@ -23,6 +23,7 @@ from tests.cli.commands import PASSWORD, SECRET, Command, eventually, header, ru
 from tests.cli.conftest import ADMIN, Databases
 from tests.cli.test_start import ask, two_urls
 from tests.database.conftest import make_open_directory
+from tests.servers import NO_TLS
 
 WORKERS = 2
 
@@ -42,21 +43,15 @@ def answering(base: str, count: int) -> set[int]:
     """Processes that have a connection to a caller, once `count` of them do."""
     port = int(base.rpartition(":")[2].partition("/")[0])
     with_callers: set[int] = set()
-    clients = [httpx.Client(base_url=base) for _ in range(16)]
-    try:
-        end = time.monotonic() + 60
-        while len(with_callers) < count and time.monotonic() < end:
-            for client in clients:
+    end = time.monotonic() + 60
+    while len(with_callers) < count and time.monotonic() < end:
+        with ExitStack() as open_ones:
+            for _ in range(16):
+                client = open_ones.enter_context(httpx.Client(base_url=base, verify=NO_TLS))
                 assert client.get("/clinics").status_code == 200
             for connection in psutil.net_connections("tcp"):
                 if connection.laddr[1:] == (port,) and connection.status == "ESTABLISHED" and connection.pid:
                     with_callers.add(connection.pid)
-            for client in clients:
-                client.close()
-            clients = [httpx.Client(base_url=base) for _ in range(16)]
-    finally:
-        for client in clients:
-            client.close()
     return with_callers
 
 
@@ -154,7 +149,7 @@ async def test_two_starts_at_once_make_one_administrator(databases: Databases):
         assert await ask(database, "SELECT count(*) FROM users WHERE role = 'admin'") == 1
         assert sorted("Made the administrator first@example.org." in command.err for command in both) == [False, True]
         for port in ports:
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=60) as client:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}/api/v1", verify=NO_TLS, timeout=60) as client:
                 assert sign_in(client, "first@example.org").status_code == 200
     finally:
         for command in both:

@@ -65,13 +65,15 @@ def test_a_value_that_was_changed_does_not_open():
     refused(vault(), f"{head}:{'A' * 41}", "it was changed, or sealed for another place")
 
 
-def refused(opener: Vault, sealed: str, reason: str, place: tuple[str, str, int] = PLACE) -> None:
+def refused(
+    opener: Vault, sealed: str, reason: str, place: tuple[str, str, int] = PLACE, key: str | None = "one"
+) -> None:
     """It does not open, and the log says where and why, and nothing of the value."""
     with capture_logs() as logs, pytest.raises(UnavailableException) as caught:
         opener.open(*place, sealed)
     expected = dict(zip(("table", "column", "id"), place, strict=True))
     assert logs == [
-        {"event": "a sealed value cannot be opened", "log_level": "error", "reason": reason, "key": "one", **expected}
+        {"event": "a sealed value cannot be opened", "log_level": "error", "reason": reason, "key": key, **expected}
     ]
     assert str(caught.value) == UnavailableException.default_detail
 
@@ -92,9 +94,10 @@ def test_every_key_opens_and_the_first_one_seals():
 @pytest.mark.parametrize(
     "text", ["", "Penicillin", "sealed:", "sealed:one:", "sealed:one:short", "Sealed:one:" + "A" * 38]
 )
-def test_what_was_never_sealed_is_read_as_it_is(text: str):
+def test_what_was_never_sealed_is_read_as_it_is_where_there_once_was_clear_text(text: str):
     assert vault().open(*PLACE, text) == text
     assert key_of(text) is None
+    refused(vault(), text, "it was never sealed", ("totp_authenticators", "secret", 7), key=None)
 
 
 def test_a_person_who_enters_what_looks_sealed_gets_it_back():

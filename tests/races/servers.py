@@ -13,6 +13,8 @@ import asyncpg
 import httpx
 import psutil
 
+from tests.servers import NO_TLS
+
 ROOT = Path(__file__).parents[2]
 SECRET = "a secret of tests, and long enough"
 COMMON = {
@@ -51,7 +53,7 @@ class Server:
     async def ready(self) -> "Server":
         """Return once it answers that it can serve."""
         patience = time.monotonic() + 90
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(verify=NO_TLS) as client:
             while not (self.port and await self._is_ready(client)):
                 assert self.process.poll() is None, self.output()
                 assert time.monotonic() < patience, f"port {self.port}: {self.output()}"

@@ -12,6 +12,7 @@ import asyncpg
 import httpx
 
 from tests.factories import Person, World, booking
+from tests.servers import NO_TLS
 
 CLIENTS = 24
 PATIENTS = 60
@@ -59,7 +60,9 @@ class Storm:
     async def rage(self, port: int) -> None:
         """Book until it is over; a client whose connection breaks takes the next order on a new one."""
         limits = httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=CLIENTS)
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1", limits=limits, timeout=60) as client:
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}/api/v1", limits=limits, verify=NO_TLS, timeout=60
+        ) as client:
             await asyncio.gather(*(self._book_on(client) for _ in range(CLIENTS)))
 
     async def _book_on(self, client: httpx.AsyncClient) -> None:
@@ -91,7 +94,7 @@ class Storm:
     async def settle(self, port: int) -> None:
         """Send everything again: what was acknowledged answers as before, and what was not is booked now."""
         orders = [*self.told, *self.unsure]
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1", timeout=60) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api/v1", verify=NO_TLS, timeout=60) as client:
             answers = await asyncio.gather(*(self._sent_until_known(client, order) for order in orders))
         assert set(answers) == {201}
 

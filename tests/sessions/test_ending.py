@@ -101,6 +101,21 @@ async def test_the_list_has_pages(ada: Visitor):
     assert "link" not in second.headers
 
 
+async def test_of_too_many_sessions_the_oldest_end(ada: Visitor, world: World, owner: asyncpg.Connection):
+    stranger = await world.user()
+    for user_id in (ada.user["id"], stranger.user_id):
+        await owner.execute(
+            "INSERT INTO sessions (user_id, expires_at) SELECT $1, now() + '1 day' FROM generate_series(1, 49)", user_id
+        )
+    assert await ada.is_in()
+    phone = await ada.elsewhere(SAFARI)
+    assert not await ada.is_in()
+    assert await phone.is_in()
+    live = await owner.fetch("SELECT count(*) FROM sessions WHERE ended_at IS NULL GROUP BY user_id ORDER BY user_id")
+    assert [row["count"] for row in live] == [50, 50]
+    assert set(await ended(owner)) == {None, "too many sessions"}
+
+
 async def test_ending_one_session(ada: Visitor, owner: asyncpg.Connection):
     phone = await ada.elsewhere(SAFARI)
     here = next(one["id"] for one in await sessions_of(phone) if one["is_current"])

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from health_services.auth.passwords import Passwords
 from health_services.errors import RateLimitedException
-from health_services.limits.limiter import Limiter
+from health_services.limits.limiter import Limiter, counted_as
 from health_services.sessions.service import Lifetimes
 
 
@@ -31,11 +31,12 @@ class Gate:
 
         Failures count for the account (by its e-mail, whether or not there is one) and for the address that they come
         from: RateLimitedException before the password is looked at where there were too many from there, and a pause
-        after many for this account from anywhere. Nobody holds a connection meanwhile.
+        after many for this account from anywhere. UnavailableException where too many wait from too many addresses.
+        Nobody holds a connection meanwhile.
         """
         where = address or ""
         # in turn, so that those who try at once do not pass before the first one has failed
-        async with self.passwords.turn:
+        async with self.passwords.turns.turn_of(counted_as(where)):
             await self.limiter.test("login", email, where)
             await self.limiter.test("login_address", where)
             is_right, new_hash = await self.passwords.check(password, stored)

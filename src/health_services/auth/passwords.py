@@ -12,9 +12,11 @@ from typing import Self, TypeVar
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
+from health_services.auth.turns import Turns
 from health_services.settings import Settings
 
 AT_ONCE = 2
+_WAITING = 100
 _NICENESS = 10
 
 T = TypeVar("T")
@@ -31,7 +33,7 @@ class Passwords:
         hasher = Argon2Hasher(memory_cost=memory_kib, time_cost=time_cost, parallelism=parallelism)
         self._hash = PasswordHash((hasher,))
         # for whoever has something to do before and after a check that others must not come between
-        self.turn = asyncio.Semaphore(AT_ONCE)
+        self.turns = Turns(AT_ONCE, _WAITING)
         self._threads = ThreadPoolExecutor(AT_ONCE, "password", initializer=_step_back)
         self._nobody: str | None = None
 

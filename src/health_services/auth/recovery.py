@@ -5,16 +5,14 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.releasing import released
-from health_services.access.service import Caller, act_as
+from health_services.access.service import Caller
 from health_services.access.trail import Trail
 from health_services.announcements.service import mail_token, of_account
 from health_services.auth.gate import Gate
 from health_services.auth.passwords import Passwords, why_refused
 from health_services.auth.schemas import PasswordChange, PasswordForgotten, PasswordReset
-from health_services.auth.verification import BAD_TOKEN
 from health_services.database.context import as_service
 from health_services.errors import (
-    AuthenticationException,
     AuthorizationException,
     RateLimitedException,
     ValidationException,
@@ -91,27 +89,16 @@ async def reset(
     Raises ValidationException for a token that is used, expired or not ours, and, which leaves the token as it is, for
     a bad password. The address is verified with it, since the mail has reached him.
     """
-    token, new_password = request.token.get_secret_value(), request.new_password.get_secret_value()
-    caller = await _holder(session, trail, token)
+    new_password = request.new_password.get_secret_value()
+    caller = await one_time_tokens.hold(session, trail, Purpose.PASSWORD_RESET, request.token)
     _insist_on_good(new_password, caller)
     async with released(session, caller):  # the token is not used up yet
         new_hash = await passwords.hash(new_password)
-    await _holder(session, trail, token)
+    await one_time_tokens.hold(session, trail, Purpose.PASSWORD_RESET, request.token)
     users = UserRepository(session)
     await users.change_password(caller.id, new_hash, await users.password_hash(caller.id))
     await users.verify_email(caller.id)
     await of_account(session, "password_changed", caller.id, now)
-
-
-async def _holder(session: AsyncSession, trail: Trail, token: str) -> Caller:
-    """Whose token it is, which is used up; the transaction acts for him from now on."""
-    found = await one_time_tokens.redeem(session, Purpose.PASSWORD_RESET, token)
-    if found is None:
-        raise ValidationException.of("token", BAD_TOKEN)
-    try:
-        return await act_as(session, found.user_id, None, trail)
-    except AuthenticationException:  # the account is not active
-        raise ValidationException.of("token", BAD_TOKEN) from None
 
 
 def _insist_on_good(new_password: str, caller: Caller) -> None:

@@ -4,17 +4,14 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services.access.service import Caller, act_as
+from health_services.access.service import Caller
 from health_services.access.trail import Trail
 from health_services.announcements.service import mail_token
 from health_services.auth.schemas import EmailVerification
-from health_services.errors import AuthenticationException, ValidationException
 from health_services.limits.limiter import Limiter
 from health_services.one_time_tokens import service as one_time_tokens
 from health_services.one_time_tokens.models import Purpose
 from health_services.users.repository import UserRepository
-
-BAD_TOKEN = "is not valid, was used, or has expired"  # noqa: S105 - a sentence
 
 
 async def send(session: AsyncSession, user_id: int, now: datetime) -> None:
@@ -42,11 +39,5 @@ async def verify(session: AsyncSession, trail: Trail, request: EmailVerification
 
     Whoever changes his address ends the links that went to the one of before.
     """
-    found = await one_time_tokens.redeem(session, Purpose.EMAIL_VERIFICATION, request.token.get_secret_value())
-    if found is None:
-        raise ValidationException.of("token", BAD_TOKEN)
-    try:
-        await act_as(session, found.user_id, None, trail)
-    except AuthenticationException:  # the account is not active
-        raise ValidationException.of("token", BAD_TOKEN) from None
-    await UserRepository(session).verify_email(found.user_id)
+    caller = await one_time_tokens.hold(session, trail, Purpose.EMAIL_VERIFICATION, request.token)
+    await UserRepository(session).verify_email(caller.id)

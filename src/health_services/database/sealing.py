@@ -1,8 +1,9 @@
 """Texts that stand in the database encrypted: AES-256-GCM, each bound to its table, column and row.
 
 A value reads `sealed:<key id>:<base64url of nonce, ciphertext and tag>`. What does not look so is clear text of before
-there was encryption; it is read as it is, until `health-services keys rotate` seals it. A text that a person enters is
-sealed whatever it looks like, so it is never mistaken for a sealed one.
+there was encryption, which only the columns of that time can hold; there it is read as it is, until
+`health-services keys rotate` seals it. A text that a person enters is sealed whatever it looks like, so it is never
+mistaken for a sealed one.
 """
 
 import base64
@@ -29,6 +30,14 @@ FORM = r"^sealed:([A-Za-z0-9_-]{1,32}):([A-Za-z0-9_-]{38,})$"
 KEY_BYTES = 32
 
 _SEALED = re.compile(FORM)
+_ONCE_CLEAR = frozenset(
+    {
+        ("patients", "allergies"),
+        ("patients", "emergency_contact"),
+        ("appointments", "reason_for_visit"),
+        ("appointments", "notes"),
+    }
+)
 _KEY_ID = re.compile("[A-Za-z0-9_-]{1,32}")
 _NONCE_BYTES = 12
 
@@ -104,23 +113,24 @@ class Vault:
         return SealedText(f"sealed:{ring.first}:{base64.urlsafe_b64encode(raw).decode().rstrip('=')}")
 
     def open(self, table: str, column: str, row_id: int, stored: str) -> str:
-        """The text that was sealed for this row's column, or clear text as it is.
+        """The text that was sealed for this row's column, or clear text as it is where there once was some.
 
         Raises UnavailableException, and logs where, for a value whose key is missing or that was sealed elsewhere.
         """
         found = _SEALED.fullmatch(stored)
-        if found is None:
+        if found is None and (table, column) in _ONCE_CLEAR:
             return stored
-        key_id, encoded = found.groups()
-        # another process may have changed the keys since
-        cipher = self._known().cipher(key_id) or self._refreshed().cipher(key_id)
-        reason = "the key is missing"
-        if cipher is not None:
-            try:
-                raw = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
-                return cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _place(table, column, row_id)).decode()
-            except (InvalidTag, binascii.Error):
-                reason = "it was changed, or sealed for another place"
+        key_id, encoded = found.groups() if found else (None, "")
+        reason = "it was never sealed"
+        if key_id is not None:
+            # another process may have changed the keys since
+            cipher = self._known().cipher(key_id) or self._refreshed().cipher(key_id)
+            reason = "the key is missing"
+            if cipher is not None:
+                try:
+                    return _decrypted(cipher, encoded, _place(table, column, row_id))
+                except (InvalidTag, binascii.Error):
+                    reason = "it was changed, or sealed for another place"
         log.error("a sealed value cannot be opened", reason=reason, key=key_id, table=table, column=column, id=row_id)
         raise UnavailableException
 
@@ -151,6 +161,11 @@ def key_of(stored: str) -> str | None:
     """The id of the key that a value is under; None for clear text."""
     found = _SEALED.fullmatch(stored)
     return found[1] if found else None
+
+
+def _decrypted(cipher: AESGCM, encoded: str, place: bytes) -> str:
+    raw = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    return cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], place).decode()
 
 
 def _place(table: str, column: str, row_id: int) -> bytes:

@@ -5,14 +5,13 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.releasing import released
-from health_services.access.service import Caller, act_as
+from health_services.access.service import Caller
 from health_services.access.trail import Trail
 from health_services.accounts.repository import AccountRepository
 from health_services.accounts.service import NO_USER
 from health_services.accounts.service import read as read_account
 from health_services.announcements import service as announcements
 from health_services.auth.passwords import Passwords, why_refused
-from health_services.auth.verification import BAD_TOKEN
 from health_services.clinics.service import add_staff
 from health_services.database.base import AnyRow
 from health_services.database.context import as_service
@@ -90,21 +89,13 @@ async def accept(session: AsyncSession, passwords: Passwords, trail: Trail, requ
     have, which leaves the token as it is. No connection is held while the password is hashed.
     """
     password = request.password.get_secret_value()
-    caller = await _invited(session, trail, request)
+    caller = await one_time_tokens.hold(session, trail, Purpose.INVITATION, request.token)
     reason = why_refused(password, email=caller.account.email, name=caller.account.name)
     if reason:
         raise ValidationException.of("password", reason)
     async with released(session, caller):
         password_hash = await passwords.hash(password)
-    await _invited(session, trail, request)
+    await one_time_tokens.hold(session, trail, Purpose.INVITATION, request.token)
     users = UserRepository(session)
     await users.change_password(caller.id, password_hash, None)
     await users.verify_email(caller.id)
-
-
-async def _invited(session: AsyncSession, trail: Trail, request: InvitationAccept) -> Caller:
-    """Whom the token invites, and uses it up; the transaction acts for him from now on."""
-    found = await one_time_tokens.redeem(session, Purpose.INVITATION, request.token.get_secret_value())
-    if found is None:
-        raise ValidationException.of("token", BAD_TOKEN)
-    return await act_as(session, found.user_id, None, trail)

@@ -110,7 +110,7 @@ class Limiter:
 
     def _hashed(self, name: str, key: tuple[str, ...]) -> str:
         digest = hashlib.blake2b(key=self._hash_key, digest_size=16)
-        for part in (name, *map(_counted_as, key)):
+        for part in (name, *map(counted_as, key)):
             text = part.encode("utf-8", "surrogatepass")
             digest.update(len(text).to_bytes(8, "little") + text)
         return digest.hexdigest()
@@ -124,7 +124,8 @@ def _standing(name: str, limit: RateLimitItem, window: Window, cost: int) -> Sta
     return Standing(name, quota, expiry, remaining, reset)
 
 
-def _counted_as(part: str) -> str:
+def counted_as(part: str) -> str:
+    """What stands for this part of a key, in clear: the /64 of an IPv6 address, else the part itself."""
     if ":" not in part:
         return part
     try:

@@ -11,6 +11,8 @@ from health_services.database.base import AnyRow
 from health_services.pagination import Page
 from health_services.sessions.models import RefreshToken, SignIn
 
+# Of one account at the same time: more than anybody has devices, and no more rows than that for who signs in and in.
+_MOST = 50
 _BEGIN = text(
     """WITH begun AS (
            INSERT INTO sessions (user_id, client, address, is_cookie, methods, authenticated_at, last_used_at,
@@ -20,6 +22,10 @@ _BEGIN = text(
        ), given AS (
            INSERT INTO refresh_tokens (token_hash, session_id, user_id, expires_at)
            SELECT :token_hash, id, :user_id, :token_expires_at FROM begun
+       ), forgotten AS (
+           UPDATE sessions SET ended_at = :now, ended_reason = 'too many sessions' WHERE id IN (
+               SELECT id FROM sessions WHERE user_id = :user_id AND ended_at IS NULL ORDER BY id DESC OFFSET :others
+           )
        )
        SELECT id FROM begun"""
 )
@@ -66,7 +72,7 @@ class SessionRepository:
         token_hash: bytes,
         token_expires_at: datetime,
     ) -> int:
-        """A session with its first refresh token; answers its id. One round trip."""
+        """A session with its first refresh token; answers its id. The oldest beyond 50 end. One round trip."""
         values = {
             "user_id": user_id,
             "client": client,
@@ -77,6 +83,7 @@ class SessionRepository:
             "expires_at": expires_at,
             "token_hash": token_hash,
             "token_expires_at": token_expires_at,
+            "others": _MOST - 1,
         }
         return int((await self._session.execute(_BEGIN, values)).scalar_one())
 

@@ -1,0 +1,156 @@
+"""What an earlier version's requests took against this one's, over HTTP; and what a flood of logins does to bookings.
+
+    git worktree add /tmp/before d964c64
+    python benchmarks/requests/run.py --before /tmp/before [--rounds N] [--seconds N] [--clients N]
+
+Each version runs as `health-services serve --no-worker` with an embedded PostgreSQL of its own (fsync on), without
+rate limits. A patient books distinct slots and reads his record, alone and with several clients at once; the versions
+take turns, and ratios are taken within their round. Then, in this version alone, logins by themselves, and bookings
+beside as many logins as come. Ends with an error where an answer is not the one that is expected.
+"""
+
+import argparse
+import asyncio
+import itertools
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import aiohttp
+from service import ACCOUNT, Service
+
+Request = Callable[[], Awaitable[None]]
+HERE = Path(__file__).parents[2]
+
+
+def say(line: str = "") -> None:
+    """Print at once: a run takes minutes."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+class Patient:
+    """A patient of one service, signed in, and the slots that he has not booked yet."""
+
+    def __init__(self, http: aiohttp.ClientSession, service: Service) -> None:
+        self._http, self._url = http, f"{service.url}/api/v1"
+        self._slots: Iterator[int] = itertools.count(1)
+        self._id = 0
+        self._headers: dict[str, str] = {}
+
+    async def _ask(self, method: str, path: str, expected: int, body: object = None) -> dict[str, object]:
+        async with self._http.request(method, self._url + path, json=body, headers=self._headers) as answer:
+            if answer.status != expected:
+                raise SystemExit(f"{method} {path}: {answer.status} {await answer.text()}")
+            shown: dict[str, object] = await answer.json()
+            return shown
+
+    async def login(self) -> None:
+        """Sign in once more."""
+        await self._ask("POST", "/auth/login", 200, {name: ACCOUNT[name] for name in ("email", "password")})
+
+    async def register(self) -> None:
+        """Make the account, and keep its token."""
+        made = await self._ask("POST", "/auth/register", 200, ACCOUNT)
+        user = made["user"]
+        assert isinstance(user, dict)
+        self._id = int(user["patient_id"])
+        self._headers = {"Authorization": f"Bearer {made['access_token']}"}
+
+    async def book(self) -> None:
+        """Book the next slot, which is its own doctor's."""
+        slot = next(self._slots)
+        body = {"patient_id": self._id, "doctor_id": slot, "clinic_id": 1, "slot_id": slot, "reason_for_visit": "Cough"}
+        await self._ask("POST", "/appointments/book", 201, body)
+
+    async def read(self) -> None:
+        """Read his own record."""
+        await self._ask("GET", f"/patients/{self._id}", 200)
+
+
+async def load(request: Request, clients: int, seconds: float) -> list[float]:
+    """How long each request took, in ms, that so many clients sent one after the other."""
+    taken: list[float] = []
+    until = time.perf_counter() + seconds
+
+    async def client() -> None:
+        while (began := time.perf_counter()) < until:
+            await request()
+            taken.append((time.perf_counter() - began) * 1000)
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    return taken
+
+
+def shown(runs: Sequence[list[float]], base: Sequence[list[float]], seconds: float) -> str:
+    """Medians over the rounds: requests/s, their ratio to the base's of the same round, p50 and p99 in ms."""
+    ratio = statistics.median(len(own) / len(other) for own, other in zip(runs, base, strict=True))
+    cuts = [statistics.quantiles(run, n=100) for run in runs]
+    p50, p99 = (statistics.median(cut[place] for cut in cuts) for place in (49, 98))
+    return f"{statistics.median(map(len, runs)) / seconds:.0f} | {ratio:.2f} | {p50:.1f} | {p99:.1f}"
+
+
+async def compare(patients: dict[str, Patient], options: argparse.Namespace) -> None:
+    """Book and read with each version in turn."""
+    say("| what | clients | version | requests/s | ratio | p50 ms | p99 ms |\n|---|---:|---|---:|---:|---:|---:|")
+    for what, clients in itertools.product(("book", "read"), (1, options.clients)):
+        runs: dict[str, list[list[float]]] = {name: [] for name in patients}
+        for number in range(options.rounds + 1):
+            for name in list(patients)[:: 1 if number % 2 else -1]:
+                taken = await load(getattr(patients[name], what), clients, options.seconds)
+                if number:  # the first round warms up
+                    runs[name].append(taken)
+        for name, own in runs.items():
+            say(f"| {what} | {clients} | {name} | {shown(own, runs['before'], options.seconds)} |")
+
+
+async def flood(patient: Patient, options: argparse.Namespace) -> None:
+    """Logins alone, bookings alone, and both at once."""
+    clients, seconds = options.clients, options.seconds * 2
+    logins = await load(patient.login, clients, seconds)
+    say(f"\nLogins: {len(logins) / seconds:.1f}/s with {clients} clients.\n")
+    say("| bookings, 4 clients | requests/s | p50 ms | p99 ms |\n|---|---:|---:|---:|")
+    for name in ("alone", "beside the logins", "alone again"):
+        others = [load(patient.login, clients, seconds)] if "logins" in name else []
+        taken, *_ = await asyncio.gather(load(patient.book, 4, seconds), *others)
+        cut = statistics.quantiles(taken, n=100)
+        say(f"| {name} | {len(taken) / seconds:.0f} | {cut[49]:.1f} | {cut[98]:.1f} |")
+
+
+async def measure(services: dict[str, Service], options: argparse.Namespace) -> None:
+    """Everything, with the services running."""
+    async with aiohttp.ClientSession() as http:
+        patients = {name: Patient(http, service) for name, service in services.items()}
+        for name, patient in patients.items():
+            await patient.register()
+            await services[name].fill(options.slots)
+        await compare(patients, options)
+        await flood(patients["after"], options)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--before", type=Path, required=True, help="a checkout of the earlier version")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4, help="of each run (default 4)")
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--slots", type=int, default=60_000, help="for all bookings of one version")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="hs-requests-") as name, ExitStack() as stack:
+        directory = Path(name)
+        directory.chmod(0o755)  # the server's user must be able to pass
+        versions = {"before": options.before, "after": HERE}
+        services = {
+            version: stack.enter_context(Service.running(source, directory / version))
+            for version, source in versions.items()
+        }
+        asyncio.run(measure(services, options))
+
+
+if __name__ == "__main__":
+    main()

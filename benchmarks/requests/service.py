@@ -1,0 +1,81 @@
+"""One version of the service, as an operator starts it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import asyncpg
+
+ACCOUNT = {"name": "Ada Wong", "email": "ada@example.org", "password": "three blue teapots"}
+COMMAND = "from health_services.cli import main; main()"
+# Slot n is doctor n's, so that no doctor's day is ever full.
+FILL = """
+    INSERT INTO clinics (name, time_zone) VALUES ('Clinic', 'Europe/Berlin');
+    WITH accounts AS (INSERT INTO users (name, role) SELECT 'Doctor ' || n, 'doctor' FROM generate_series(1, {slots}) n
+                      RETURNING id)
+    INSERT INTO doctors (user_id, clinic_id, specialty, license_number)
+    SELECT id, 1, 'Dermatology', 'L' || id FROM accounts;
+    INSERT INTO appointment_slots (doctor_id, clinic_id, slot_datetime, duration_minutes)
+    SELECT n, 1, date_trunc('hour', now()) + interval '30 days', 20 FROM generate_series(1, {slots}) n"""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A server that runs, and the owner's URL of its database."""
+
+    url: str
+    owner_url: str
+
+    @classmethod
+    @contextmanager
+    def running(cls, source: Path, directory: Path) -> Iterator[Self]:
+        """Serve the version of this checkout from a new directory until the block ends."""
+        directory.mkdir(mode=0o755)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(source / "src"),
+            "HEALTH_DATA_DIR": str(directory / "data"),
+            "HEALTH_RATE_LIMITS": "off",
+            "HEALTH_ACCESS_TOKEN_MINUTES": "240",
+            "HEALTH_LOG_LEVEL": "warning",
+        }
+        command = [sys.executable, "-c", COMMAND]
+        log = directory / "log"
+        with (
+            log.open("w") as said,
+            subprocess.Popen(  # noqa: S603 - a list of arguments that we made
+                [*command, "serve", "--no-worker", "--port", "0"], env=environment, stdout=said, stderr=said
+            ) as process,
+        ):
+            try:
+                url = _ready(process, log)
+                found = subprocess.run(  # noqa: S603 - the same
+                    [*command, "database-url", "--owner"], env=environment, capture_output=True, text=True, check=True
+                )
+                yield cls(url, found.stdout.strip())
+            finally:
+                process.send_signal(signal.SIGTERM)
+
+    async def fill(self, slots: int) -> None:
+        """Make so many slots that can be booked."""
+        owner = await asyncpg.connect(self.owner_url)
+        await owner.execute(FILL.format(slots=slots))
+        await owner.execute("VACUUM ANALYZE")
+        await owner.close()
+
+
+def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    while process.poll() is None:
+        found = re.search(r"Ready on (http://\S+)", log.read_text())
+        if found:
+            return found[1]
+        time.sleep(0.1)
+    raise SystemExit(log.read_text()[-2000:])
