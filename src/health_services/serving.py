@@ -19,7 +19,6 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
 from health_services.api.protocol import Protocol
 from health_services.audit.service import of_command
@@ -32,13 +31,13 @@ from health_services.limits.limiter import Limiter
 from health_services.listening import Certificate, tls_context, when_answered
 from health_services.main import create_app
 from health_services.settings import Settings, load_settings
+from health_services.supervising import NOT_STARTED, Supervisor
 from health_services.users.models import Role
 from health_services.users.repository import UserRepository
 
 # How a worker process learns the role; not a setting, since an operator never chooses it.
 _ROLE_VARIABLE = "_HEALTH_SERVICES_DATABASE_ROLE"
 _WORKER_VARIABLE = "_HEALTH_SERVICES_HAS_WORKER"
-_NOT_STARTED = "The server did not start; the log above tells why."
 STOP_SECONDS = 10
 HUNG_SECONDS = 30
 
@@ -149,8 +148,7 @@ def serve(
             return
         _hand_over(settings, role, has_worker=has_worker)
         config = _config("health_services.serving:worker_app", certificate, workers)
-        threading.Thread(target=when_answered, args=(listener, certificate, lambda: say(ready)), daemon=True).start()
-        _Supervisor(config, listener, say).run()
+        Supervisor(config, listener, say, lambda: when_answered(listener, certificate, lambda: say(ready))).run()
 
 
 async def _try_to_count(settings: Settings) -> None:
@@ -175,7 +173,7 @@ class _Server(uvicorn.Server):
         except SystemExit:
             if self.started:  # a signal's
                 raise
-            raise OperatorError(_NOT_STARTED) from None
+            raise OperatorError(NOT_STARTED) from None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -191,29 +189,6 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-class _Supervisor(Multiprocess):
-    """Keeps server processes running until a signal ends them; Ctrl-C after that ends them at once."""
-
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, say: Say) -> None:
-        super().__init__(config, sockets=[listener])
-        self._say = say
-
-    def run(self) -> None:
-        """Supervise; raises OperatorError where a process does not come so far as to serve."""
-        super().run()
-        if any(process.exitcode == STARTUP_FAILURE for process in self.processes):
-            raise OperatorError(_NOT_STARTED)
-
-    def join_all(self) -> None:
-        """Wait for the processes to finish what is under way."""
-        self._say(STOPPING)
-        for child in [process.process for process in self.processes]:
-            while child.is_alive():
-                if signal.SIGINT in self.signal_queue:
-                    child.kill()
-                child.join(0.1)
-
-
 def _config(app: FastAPI | str, certificate: Certificate | None, workers: int = 1) -> uvicorn.Config:
     return uvicorn.Config(
         app,
@@ -227,7 +202,7 @@ def _config(app: FastAPI | str, certificate: Certificate | None, workers: int = 
         ws="none",
         http=Protocol,
         timeout_graceful_shutdown=STOP_SECONDS,
-        # The default of 5 s kills workers that are still importing, again and again, on a machine that is busy.
+        # The default of 5 s would kill workers of a machine that is busy.
         timeout_worker_healthcheck=HUNG_SECONDS,
         ssl_certfile=certificate.chain if certificate else None,
         ssl_keyfile=certificate.key if certificate else None,

@@ -96,7 +96,8 @@ async def test_who_goes_away_leaves_no_gap():
 async def test_no_turn_is_lost_or_doubled(steps: list[str], at_once: int):
     """Whatever happens at whatever moment: as many have a turn as can, and afterwards all turns are free."""
     turns = Turns(at_once, 4)
-    having, tasks = 0, []
+    having = 0
+    tasks: list[asyncio.Task[None]] = []
 
     async def take(name: str) -> None:
         nonlocal having

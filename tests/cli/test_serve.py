@@ -103,14 +103,21 @@ def test_ctrl_c_is_no_error(alone: Path):
     assert not database_runs(alone)
 
 
-def test_a_process_that_cannot_start_ends_the_server(alone: Path, tmp_path: Path):
-    """The processes alone, not their supervisor, find a data directory without keys."""
-    lose = 'import os; os.environ["HEALTH_DATA_DIR"] = "/dev/null"'
-    (tmp_path / "sitecustomize.py").write_text(lose)
-    done = run("serve", "--port", "0", "--workers", "2", HEALTH_DATA_DIR=alone, PYTHONPATH=tmp_path)
+def test_a_process_that_cannot_start_ends_the_server(alone: Path):
+    """One is killed, and whoever takes its place finds keys that are none."""
+    keys = alone / "encryption_keys"
+    kept = keys.read_text()
+    command = Command("serve", "--port", "0", "--workers", "2", HEALTH_DATA_DIR=alone)
+    try:
+        (one, _) = answering(f"http://127.0.0.1:{command.port()}/api/v1", 2)
+        keys.write_text("none")
+        os.kill(one, signal.SIGKILL)
+        done = command.wait(60)
+    finally:
+        keys.write_text(kept)
     assert (done.code, done.out) == (1, "")
     assert done.err.splitlines()[-1] == "Error: The server did not start; the log above tells why."
-    assert "The keys of encrypted columns cannot be kept" in done.err
+    assert f"{keys}" in done.err
     assert not database_runs(alone)
 
 

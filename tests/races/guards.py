@@ -124,6 +124,14 @@ async def _gathered_at_the_gate(watcher: asyncpg.Connection, count: int) -> None
         await asyncio.sleep(0.005)
 
 
+async def held_up(watcher: asyncpg.Connection, count: int) -> None:
+    """Return once so many transactions wait, at the gate or for one that stands there."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await watcher.fetchval(waiting) < count:
+            await asyncio.sleep(0.005)
+
+
 async def through_the_gate(watcher: asyncpg.Connection, crowd: Crowd, count: int) -> list[Answer]:
     """All go; the gate opens when so many of them stand in it, having seen the same and written nothing."""
     async with asyncio.timeout(PATIENCE_SECONDS):

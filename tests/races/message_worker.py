@@ -153,9 +153,14 @@ def ending(owner: type, step: str, *, is_done: bool) -> None:
 
 
 def unguarded() -> None:
-    """It claims what it has read, as one would who has not thought of others."""
+    """It claims what it has read, as one would who has not thought of others, and asks nobody before it sends."""
     assert GUARD in ledger._CLAIM.text
     ledger._CLAIM = text(ledger._CLAIM.text.replace(GUARD, ""))
+    setattr(ledger.NotificationRepository, ledger.NotificationRepository.is_still_wanted.__name__, _always)
+
+
+async def _always(*_: object) -> bool:
+    return True
 
 
 class _FalseClock(datetime):

@@ -73,9 +73,9 @@ class Server:
 
     def workers(self) -> list[int]:
         """The processes that answer requests."""
-        children = psutil.Process(self.process.pid).children()
-        alive = [child for child in children if child.status() != psutil.STATUS_ZOMBIE]
-        return [child.pid for child in alive if any("spawn_main" in part for part in child.cmdline())]
+        server = psutil.Process(self.process.pid)
+        alive = [child for child in server.children() if child.status() != psutil.STATUS_ZOMBIE]
+        return [child.pid for child in alive if child.cmdline() == server.cmdline()]  # forked
 
     def kill(self) -> None:
         """End every process of it at once, unheard."""

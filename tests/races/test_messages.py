@@ -26,7 +26,7 @@ from health_services.notifications.repository import NotificationRepository
 from health_services.webhooks.repository import DeliveryRepository
 from tests.conftest import test_settings
 from tests.factories import Person, World, booking
-from tests.races.guards import window
+from tests.races.guards import gate, held_up
 from tests.races.message_post import (
     Post,
     create_message_database,
@@ -55,8 +55,7 @@ from tests.servers import TestDatabase
 KILLED = -signal.SIGKILL
 LEDGER = "SELECT kind, state, attempts, dedupe_key FROM notifications WHERE due_at <= now() ORDER BY id"
 COUNTED = "SELECT state, count(*) FROM notifications GROUP BY 1"
-BY_CHANNEL = """SELECT channel, state, is_unreachable, count(*) FROM notifications
-                GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"""
+BY_CHANNEL = "SELECT channel, state, is_unreachable, count(*) FROM notifications GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
 WRITTEN = "SELECT count(*) FROM notifications WHERE kind = 'appointment_booked'"
 # What one worker may have claimed and not finished when it dies.
 UNDER_WAY = 16
@@ -236,15 +235,17 @@ async def test_workers_side_by_side_send_each_message_once(
     owner: asyncpg.Connection, world: World, post: Post, count: int, is_guarded: bool
 ):
     people = await world.patients(200)
-    workers = [post.worker(sound if is_guarded else unguarded) for _ in range(count)]
-    for worker in workers:
-        await worker.ready()
-    # every claim is begun while others are
-    async with window(owner, "BEFORE UPDATE OF attempts ON notifications FOR EACH STATEMENT", 0.05):
+    workers = [await post.worker(sound if is_guarded else unguarded).ready() for _ in range(count)]
+    watcher = await asyncpg.connect(post.database.admin_url)
+    # all begin to claim before one of them has claimed anything: they wait at the gate, or for whoever does
+    async with gate(owner, watcher, "BEFORE UPDATE OF attempts ON notifications FOR EACH ROW"):
         await remind(world, people)
+        await held_up(watcher, count)
+        await watcher.execute("SELECT pg_advisory_unlock_all()")
         await settled(owner)
         for worker in workers:
             await worker.stop()
+    await watcher.close()
     assert set(post.mails) == {person.email for person in people}
     assert await owner.fetch(COUNTED) == [("sent", 200)]
     assert (post.mails.total() == 200) is is_guarded

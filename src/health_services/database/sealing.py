@@ -113,12 +113,12 @@ class Vault:
         return SealedText(f"sealed:{ring.first}:{base64.urlsafe_b64encode(raw).decode().rstrip('=')}")
 
     def open(self, table: str, column: str, row_id: int, stored: str) -> str:
-        """The text that was sealed for this row's column, or clear text as it is where there once was some.
+        """The text that was sealed for this row's column, or clear text where there once was some, or "" where emptied.
 
         Raises UnavailableException, and logs where, for a value whose key is missing or that was sealed elsewhere.
         """
         found = _SEALED.fullmatch(stored)
-        if found is None and (table, column) in _ONCE_CLEAR:
+        if found is None and (not stored or (table, column) in _ONCE_CLEAR):
             return stored
         key_id, encoded = found.groups() if found else (None, "")
         reason = "it was never sealed"
