@@ -5,7 +5,8 @@
 
 Each version runs as `health-services serve --no-worker` with an embedded PostgreSQL of its own (fsync on), without
 rate limits. A patient books distinct slots and reads his record, alone and with several clients at once; the versions
-take turns, and ratios are taken within their round. Then, in this version alone, logins by themselves, and bookings
+take turns, and ratios are taken within their round. So does this version with its policies switched off, and with
+audit rows that are sent and not kept. Then, in this version alone, logins by themselves, and bookings
 beside as many logins as come. Ends with an error where an answer is not the one that is expected.
 """
 
@@ -21,10 +22,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import aiohttp
-from service import ACCOUNT, Service
+from service import ACCOUNT, WITHOUT_AUDIT_ROWS, WITHOUT_POLICIES, Service
 
 Request = Callable[[], Awaitable[None]]
 HERE = Path(__file__).parents[2]
+CHANGES = {"after, without policies": WITHOUT_POLICIES, "after, without audit rows": WITHOUT_AUDIT_ROWS}
 
 
 def say(line: str = "") -> None:
@@ -127,7 +129,7 @@ async def measure(services: dict[str, Service], options: argparse.Namespace) -> 
         patients = {name: Patient(http, service) for name, service in services.items()}
         for name, patient in patients.items():
             await patient.register()
-            await services[name].fill(options.slots)
+            await services[name].fill(options.slots, CHANGES.get(name, ""))
         await compare(patients, options)
         await flood(patients["after"], options)
 
@@ -144,7 +146,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="hs-requests-") as name, ExitStack() as stack:
         directory = Path(name)
         directory.chmod(0o755)  # the server's user must be able to pass
-        versions = {"before": options.before, "after": HERE}
+        versions = {"before": options.before, "after": HERE} | dict.fromkeys(CHANGES, HERE)
         services = {
             version: stack.enter_context(Service.running(source, directory / version))
             for version, source in versions.items()
