@@ -160,6 +160,15 @@ async def settled(owner: asyncpg.Connection) -> None:
             await asyncio.sleep(0.02)
 
 
+async def taken_over(post: "Post", owner: asyncpg.Connection) -> None:
+    """Let what dead workers have claimed be due, and return when a new one has sent it."""
+    for table in ("notifications", "webhook_deliveries"):
+        await owner.execute(f"UPDATE {table} SET next_attempt_at = now() WHERE state = 'queued' AND attempts > 0")
+    await owner.execute("UPDATE webhooks SET held_until = now() WHERE held_until > now()")
+    await post.worker().ready()
+    await settled(owner)
+
+
 async def remind(world: World, people: Sequence[Person], due: str = "now()") -> None:
     """A reminder by mail for each patient, due at that SQL time, of a visit on one of the next days."""
     doctor = await world.doctor(max_patients_per_day=DAY_FULL)

@@ -116,8 +116,7 @@ def with_short_claims() -> None:
 
 
 def doomed() -> None:
-    """It claims once, and shortly: where the claim ends while this one lives, nothing is sent twice because of it."""
-    with_short_claims()
+    """It claims once, and what it has claimed stays its own while it lives, however slowly."""
     for owner, name in ((ledger.NotificationRepository, "take"), (webhooks.DeliveryRepository, "claim")):
         setattr(owner, name, _once(getattr(owner, name)))
 

@@ -36,6 +36,7 @@ from tests.races.message_post import (
     opened,
     remind,
     settled,
+    taken_over,
     until,
 )
 from tests.races.message_worker import (
@@ -118,8 +119,7 @@ async def test_a_mail_outlives_its_worker(
         "after the mark": ("sent", 1),
     }.get(step, ("queued", 1))
 
-    await post.worker().ready()
-    await settled(owner)
+    await taken_over(post, owner)
     letters = post.letters_to(patient)
     assert len(letters) == len(post.letters) == times
     assert len({letter["Message-ID"] for letter in letters}) == 1
@@ -151,8 +151,7 @@ async def test_an_event_outlives_its_worker(
     expected = {"before the claim": ("queued", 0), "after the mark": ("sent", 1)}.get(step, ("queued", 1))
     assert await owner.fetch("SELECT state, attempts FROM webhook_deliveries") == [expected]
 
-    await post.worker().ready()
-    await settled(owner)
+    await taken_over(post, owner)
     (row,) = await owner.fetch("SELECT state, 'msg_' || replace(message_id::text, '-', '') FROM webhook_deliveries")
     assert row[0] == "sent"
     assert post.events == [row[1]] * times

@@ -159,15 +159,19 @@ class _StandardError:
             self._stream.flush()
 
 
+_PROCESSORS: list[Callable[..., Any]] = []
+
+
 def configure_logging(level: str, *, as_text: bool) -> None:
     """One line for each event on standard error: JSON for machines, columns for people."""
-    processors: list[Callable[..., Any]] = [
+    # in place, since loggers that were used already keep this list
+    _PROCESSORS[:] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer(),
     ]
     structlog.configure(
-        processors=processors,
+        processors=_PROCESSORS,
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=_StandardError()),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
