@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Self
 
 import asyncpg
+import psutil
 
-ACCOUNT = {"name": "Ada Wong", "email": "ada@example.org", "password": "three blue teapots"}
+ACCOUNT = {"name": "Ada Wong", "password": "three blue teapots"}
 COMMAND = "from health_services.cli import main; main()"
 # Slot n is doctor n's, so that no doctor's day is ever full.
 FILL = """
@@ -40,10 +41,11 @@ WITHOUT_AUDIT_ROWS = """
 
 @dataclass(frozen=True)
 class Service:
-    """A server that runs, and the owner's URL of its database."""
+    """A server that runs, the owner's URL of its database, and its processes: the server's and the database's first."""
 
     url: str
     owner_url: str
+    processes: tuple[psutil.Process, psutil.Process]
 
     @classmethod
     @contextmanager
@@ -71,9 +73,17 @@ class Service:
                 found = subprocess.run(  # noqa: S603 - the same
                     [*command, "database-url", "--owner"], env=environment, capture_output=True, text=True, check=True
                 )
-                yield cls(url, found.stdout.strip())
+                postmaster = (directory / "data/postgres/data/postmaster.pid").read_text().split()[0]
+                processes = psutil.Process(process.pid), psutil.Process(int(postmaster))
+                yield cls(url, found.stdout.strip(), processes)
             finally:
                 process.send_signal(signal.SIGTERM)
+
+    def processor_seconds(self) -> float:
+        """What the server and its database have used of processors so far."""
+        server, postmaster = self.processes
+        times = [one.cpu_times() for one in (server, postmaster, *postmaster.children(recursive=True))]
+        return sum(one.user + one.system for one in times)
 
     async def fill(self, slots: int, change: str) -> None:
         """Make so many slots that can be booked, and change the schema by these statements."""
