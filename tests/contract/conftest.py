@@ -1,6 +1,8 @@
 """The world that the examples of the documentation speak of: its ids are theirs."""
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -12,6 +14,15 @@ from tests.conftest import TABLES
 from tests.factories import World
 from tests.sessions.staging import make_tokens
 
+STAY = """
+    CREATE FUNCTION zz_session_stays() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN NEW.ended_at = NULL; NEW.ended_reason = NULL; RETURN NEW; END $$;
+    CREATE TRIGGER zz_session_stays BEFORE UPDATE ON sessions FOR EACH ROW EXECUTE FUNCTION zz_session_stays();
+    CREATE FUNCTION zz_account_stays() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN NEW.is_active = OLD.is_active; NEW.role = OLD.role; RETURN NEW; END $$;
+    CREATE TRIGGER zz_account_stays BEFORE UPDATE ON users FOR EACH ROW WHEN (NEW.erased_at IS NULL)
+        EXECUTE FUNCTION zz_account_stays();"""
+
 
 @dataclass(frozen=True)
 class Documented:
@@ -21,7 +32,7 @@ class Documented:
 
 
 @pytest.fixture
-async def documented(world: World) -> Documented:
+async def documented(world: World) -> AsyncIterator[Documented]:
     """User 1 is patient 1; user 2 is to become a doctor, and user 3 to join the clinic; slot 1 is free."""
     await world.owner.execute(f"TRUNCATE {TABLES} RESTART IDENTITY")
     patient = await world.patient()
@@ -38,15 +49,26 @@ async def documented(world: World) -> Documented:
     await _tokens(world)
     assert (patient.user_id, applicant.user_id, newcomer.user_id) == (1, 2, 3)
     assert patient.patient_id == clinic == doctor.doctor_id == slot == appointment == 1
-    return Documented(
-        {
-            "anonymous": {},
-            "patient": patient.headers,
-            "doctor": doctor.headers,
-            "staff": staff.headers,
-            "admin": admin.headers,
-        }
-    )
+    # or he would erase himself half way
+    await world.owner.execute("UPDATE sessions SET authenticated_at = now() - interval '1 hour' WHERE user_id = 1")
+    async with _who_stay(world):
+        yield Documented(
+            {
+                "anonymous": {},
+                "patient": patient.headers,
+                "doctor": doctor.headers,
+                "staff": staff.headers,
+                "admin": admin.headers,
+            }
+        )
+
+
+@asynccontextmanager
+async def _who_stay(world: World) -> AsyncIterator[None]:
+    """Nothing ends a session or closes an account: whoever signs himself out would find only closed doors."""
+    await world.owner.execute(STAY)
+    yield
+    await world.owner.execute("DROP FUNCTION zz_session_stays CASCADE; DROP FUNCTION zz_account_stays CASCADE")
 
 
 async def _messages(world: World) -> None:
