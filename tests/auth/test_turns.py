@@ -59,6 +59,15 @@ async def test_a_flood_from_one_address_delays_the_others_by_one_turn():
     assert await crowd.serve_all() == ["a1", "b1", "c1", "a2", "b2", "a3", "a4"]
 
 
+async def test_of_one_address_nobody_is_overtaken_by_who_came_later():
+    crowd = Crowd(Turns(1, 100))
+    await crowd.come("a1", "a2", "a3", "a4")
+    await crowd.end("a1")
+    await crowd.end("a2")
+    await crowd.come("a5")
+    assert await crowd.serve_all() == ["a1", "a2", "a3", "a4", "a5"]
+
+
 async def test_so_many_at_once_and_no_more():
     crowd = Crowd(Turns(2, 100))
     await crowd.come("a1", "b1", "c1")
@@ -122,4 +131,4 @@ async def test_no_turn_is_lost_or_doubled(steps: list[str], at_once: int):
     for task in tasks:
         task.cancel()
     await settle()
-    assert (turns._free, turns._waiting, dict(turns._present)) == (at_once, [], {})
+    assert (turns._free, turns._waiting, dict(turns._present), turns._last) == (at_once, [], {}, {})

@@ -15,25 +15,29 @@ _BUSY = "Too many people sign in at this moment. Please try again in a few secon
 class Turns:
     """At most `at_once` have a turn, and `most` wait for one.
 
-    Whoever asks stands behind as many of each other caller as he has there himself already: one who asks a hundred
-    times stands in nobody's way. Where all places are taken the one who asked most often loses his last.
+    They go in rounds, in which each caller has one turn: one who asks a hundred times stands in nobody's way, and his
+    own come in the order in which he asked. Where all places are taken, the last of the latest round loses his.
     """
 
     def __init__(self, at_once: int, most: int) -> None:
         self._free = at_once
         self._most = most
         self._present: Counter[str] = Counter()
+        # the round that is under way, and that of the last turn of each who is present
+        self._round = 0
+        self._last: dict[str, int] = {}
         self._order = itertools.count()
-        # by how many of the same caller stand before, then by when they came
+        # by their round, then by when they came
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
 
     @contextlib.asynccontextmanager
     async def turn_of(self, caller: str) -> AsyncIterator[None]:
         """Wait for a turn and have it; raises UnavailableException where no place to wait is left."""
-        rank = self._present[caller]
+        mine = self._last[caller] = max(self._round, self._last.get(caller, -1) + 1)
         self._present[caller] += 1
         try:
-            await self._wait(rank)
+            await self._wait(mine)
+            self._round = max(self._round, mine)
             try:
                 yield
             finally:
@@ -41,14 +45,14 @@ class Turns:
         finally:
             self._present[caller] -= 1
             if not self._present[caller]:
-                del self._present[caller]
+                del self._present[caller], self._last[caller]
 
-    async def _wait(self, rank: int) -> None:
+    async def _wait(self, mine: int) -> None:
         if self._free:
             self._free -= 1
             return
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (rank, next(self._order), place))
+        heapq.heappush(self._waiting, (mine, next(self._order), place))
         if len(self._waiting) > self._most:
             self._send_away_last()
         try:
