@@ -24,7 +24,8 @@ _BEGIN = text(
            SELECT :token_hash, id, :user_id, :token_expires_at FROM begun
        ), forgotten AS (
            UPDATE sessions SET ended_at = :now, ended_reason = 'too many sessions' WHERE id IN (
-               SELECT id FROM sessions WHERE user_id = :user_id AND ended_at IS NULL ORDER BY id DESC OFFSET :others
+               SELECT id FROM sessions WHERE user_id = :user_id AND ended_at IS NULL
+               ORDER BY last_used_at DESC, id DESC OFFSET :others
            )
        )
        SELECT id FROM begun"""
@@ -72,7 +73,7 @@ class SessionRepository:
         token_hash: bytes,
         token_expires_at: datetime,
     ) -> int:
-        """A session with its first refresh token; answers its id. The oldest beyond 50 end. One round trip."""
+        """A session with its first refresh token; answers its id. Beyond 50, the longest unused end. One round trip."""
         values = {
             "user_id": user_id,
             "client": client,
