@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from health_services.access.tokens import Tokens
+from health_services.database import idempotency
 from tests.factories import Person, World, booking
 
 REGISTRATION = {"name": "Ada Lovelace", "email": "ada@example.org", "password": "a long sentence, mine"}
@@ -59,6 +60,18 @@ async def test_another_caller_has_his_own_keys(api: httpx.AsyncClient, admin: Pe
     first, second = await make(api, admin, "k"), await make(api, await world.admin(), "k")
     assert (first.status_code, second.status_code) == (201, 201)
     assert first.json()["id"] != second.json()["id"]
+
+
+async def test_an_answer_that_a_version_before_has_kept_is_told_but_not_shown(
+    api: httpx.AsyncClient, admin: Person, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+):
+    """It was the body alone, and bound to the key alone."""
+    with monkeypatch.context() as before:
+        before.setattr(idempotency, "_FORM", b"")
+        assert (await make(api, admin, "k")).status_code == 201
+    again = await make(api, admin, "k")
+    assert (again.status_code, again.json()["error_code"]) == (409, "CONFLICT")
+    assert await owner.fetchval("SELECT count(*) FROM clinics") == 1
 
 
 async def test_a_day_later_the_key_is_free(api: httpx.AsyncClient, admin: Person, owner: asyncpg.Connection):

@@ -25,6 +25,8 @@ from health_services.errors import (
 
 LIFETIME = timedelta(hours=24)
 _NONCE_BYTES = 12
+# What is encrypted: whom the answer is about, and its body. An answer of before, the body alone, does not open.
+_FORM = b"about, body"
 # A nonce and a tag; as many bytes of nothing open with no key, so that the answer is gone and the request still known.
 SHORTEST_ANSWER = 28
 
@@ -109,7 +111,7 @@ async def find(session: AsyncSession, attempt: Attempt, secrets: Sequence[bytes]
     for secret in secrets if len(row.answer) > _NONCE_BYTES else ():
         with contextlib.suppress(InvalidTag):
             nonce, sealed = row.answer[:_NONCE_BYTES], row.answer[_NONCE_BYTES:]
-            about, _, body = _cipher(attempt, secret).decrypt(nonce, sealed, attempt.key_hash).partition(b"\n")
+            about, _, body = _cipher(attempt, secret).decrypt(nonce, sealed, _FORM + attempt.key_hash).partition(b"\n")
             return Answer(row.status, body, about)
     raise ConflictException("This request was carried out before; its answer is not kept any more.")
 
@@ -117,7 +119,9 @@ async def find(session: AsyncSession, attempt: Attempt, secrets: Sequence[bytes]
 async def keep(session: AsyncSession, attempt: Attempt, answer: Answer, secret: bytes) -> bool:
     """Keep the first answer; False if another request with this key came first, and this one must be undone."""
     nonce = os.urandom(_NONCE_BYTES)
-    sealed = nonce + _cipher(attempt, secret).encrypt(nonce, answer.about + b"\n" + answer.body, attempt.key_hash)
+    sealed = nonce + _cipher(attempt, secret).encrypt(
+        nonce, answer.about + b"\n" + answer.body, _FORM + attempt.key_hash
+    )
     return await _write(session, attempt, answer.status, sealed)
 
 
