@@ -22,7 +22,8 @@ FIELDS = (
 class Trail:
     """What is known so far; services add whom it concerns as they go.
 
-    `asked_for` is the patient whom the path names: a request that was refused before anybody looked is about him too.
+    `asked_for` is the patient whom the path names: a request that was refused before anybody looked is about him too,
+    one that found nobody is not.
     """
 
     action: str = ""
@@ -63,6 +64,9 @@ class Trail:
         self.concerns(*patient_ids)
         self.regards(*user_ids)
 
+    def _asked_for(self, status: int) -> set[int]:
+        return set() if self.asked_for is None or status == HTTPStatus.NOT_FOUND else {self.asked_for}
+
     def entry(self, status: int, now: datetime) -> dict[str, Any]:
         """The row of the audit, but for its seal; `status` is that of the answer."""
         return {
@@ -72,7 +76,7 @@ class Trail:
             "via": self.via,
             "action": self.action,
             "object": self.object,
-            "patient_ids": sorted(self.patient_ids | ({self.asked_for} if self.asked_for else set())),
+            "patient_ids": sorted(self.patient_ids | self._asked_for(status)),
             "user_ids": sorted(self.user_ids),
             "address": self.address,
             "outcome": outcome_of(status),
