@@ -1,6 +1,5 @@
 """Databases for tests: one embedded server for all test processes, one migrated database for each."""
 
-import asyncio
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,17 +56,6 @@ async def create_database(cluster: embedded.Cluster, name: str, *, migrate: bool
 
 @contextmanager
 def shared_cluster(directory: Path) -> Iterator[embedded.Cluster]:
-    """The embedded server that all test processes use together; it ends with the last of them.
-
-    It does not wait for the disk, which matters to nothing but a machine that loses its power.
-    """
+    """The embedded server that all test processes use together; it ends with the last of them."""
     with embedded.running(directory, say=lambda _: None) as cluster:
-        asyncio.run(_without_fsync(cluster))
         yield cluster
-
-
-async def _without_fsync(cluster: embedded.Cluster) -> None:
-    connection = await asyncpg.connect(cluster.admin_url)
-    await connection.execute("ALTER SYSTEM SET fsync = off")
-    await connection.execute("SELECT pg_reload_conf()")
-    await connection.close()
