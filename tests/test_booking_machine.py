@@ -278,7 +278,7 @@ def _machine(bench: Bench) -> type[BookingMachine]:
 
 @pytest.mark.timeout(0 if HISTORIES else 300)
 def test_every_history_is_answered_as_the_model_predicts(bench: Bench):
-    run_state_machine_as_test(_machine(bench), settings=_settings(HISTORIES or 10))
+    run_state_machine_as_test(_machine(bench), settings=_settings(HISTORIES or 20))
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
