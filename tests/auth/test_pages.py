@@ -13,7 +13,7 @@ from playwright.async_api import Page, Request, async_playwright
 
 from health_services.languages.locales import LOCALES, translations
 from tests.auth.post import Post
-from tests.races.servers import Server
+from tests.races.servers import served
 from tests.servers import TestDatabase
 from tests.sessions.visitors import Visitor
 
@@ -104,16 +104,8 @@ class Reader:
 @pytest.fixture(scope="module")
 async def origin(database: TestDatabase, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """Where the service listens, as an operator starts it."""
-    environment = {
-        "DATABASE_URL": database.app_url,
-        "HEALTH_MIGRATION_DATABASE_URL": database.owner_url,
-        "HEALTH_DATA_DIR": str(tmp_path_factory.mktemp("served")),
-    }
-    server = Server(environment, workers=1)
-    try:
-        yield f"http://localhost:{(await server.ready()).port}"
-    finally:
-        server.stop()
+    async with served(database, tmp_path_factory.mktemp("served")) as port:
+        yield f"http://localhost:{port}"
 
 
 @pytest.fixture

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
 import httpx
 import psutil
 
-from tests.servers import NO_TLS
+from tests.servers import NO_TLS, TestDatabase
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a secret of tests, and long enough"
@@ -93,6 +95,21 @@ class Server:
                 if self.process.poll() is None:
                     os.killpg(self.process.pid, signal.SIGKILL)
         self.said.close()
+
+
+@asynccontextmanager
+async def served(database: TestDatabase, directory: Path) -> AsyncIterator[int]:
+    """The port of a service on this database, as an operator starts it."""
+    environment = {
+        "DATABASE_URL": database.app_url,
+        "HEALTH_MIGRATION_DATABASE_URL": database.owner_url,
+        "HEALTH_DATA_DIR": str(directory),
+    }
+    server = Server(environment, workers=1)
+    try:
+        yield (await server.ready()).port
+    finally:
+        server.stop()
 
 
 async def all_workers_up(watcher: asyncpg.Connection, count: int) -> None:

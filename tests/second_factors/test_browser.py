@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import CDPSession, Page, async_playwright
 
 from tests.factories import Person, World
-from tests.races.servers import Server
+from tests.races.servers import served
 from tests.servers import TestDatabase
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -80,16 +80,8 @@ class Browser:
 @pytest.fixture(scope="module")
 async def port(database: TestDatabase, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[int]:
     """Where the service listens, as an operator starts it."""
-    environment = {
-        "DATABASE_URL": database.app_url,
-        "HEALTH_MIGRATION_DATABASE_URL": database.owner_url,
-        "HEALTH_DATA_DIR": str(tmp_path_factory.mktemp("served")),
-    }
-    server = Server(environment, workers=1)
-    try:
-        yield (await server.ready()).port
-    finally:
-        server.stop()
+    async with served(database, tmp_path_factory.mktemp("served")) as found:
+        yield found
 
 
 async def _opened(page: Page, origin: str) -> Browser:
