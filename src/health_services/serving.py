@@ -68,7 +68,8 @@ async def _first_admin(
             if await UserRepository(session).credentials(admin.email) is not None:
                 say(f"HEALTH_ADMIN_EMAIL: {admin.email} has an account already, which is no active administrator's.")
                 return
-            user = await create_account(session, Passwords.of(settings), admin)
+            with contextlib.closing(Passwords.of(settings)) as passwords:  # no thread of it is left when processes fork
+                user = await create_account(session, passwords, admin)
             await of_command(session, "serve: first administrator", user.id)
         say(f"Made the administrator {admin.email}.")
     finally:
