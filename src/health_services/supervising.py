@@ -33,6 +33,9 @@ class Forked(multiprocess.Process):
             super().start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        # The process alone holds its end: when it dies while it is asked how it is, the question ends with it,
+        # and not after HUNG_SECONDS.
+        self.child_conn.close()
 
     def _begin(self, sockets: list[socket.socket]) -> None:
         for number in multiprocess.SIGNALS:
