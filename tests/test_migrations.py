@@ -50,6 +50,7 @@ FUNCTIONS = {
     "whom_it_concerns(text,bigint)",
     "patient_account(bigint)",
     "find_patients(character varying,text,bigint[],bigint,bigint)",
+    "find_patients(character varying,text,bigint[],bigint,bigint,bigint)",
     "feed_owner(bytea)",
     "sees_appointment(bigint)",
     "sees_person(bigint)",
@@ -57,6 +58,8 @@ FUNCTIONS = {
     "passkey_owner(bytea)",
     "redeem(bytea,character varying,boolean)",
     "access_log_of(bigint,bigint,bigint)",
+    "audit_entries_about(bigint)",
+    "access_log_of(bigint,timestamp with time zone,bigint,bigint,bigint)",
     "users_end_sessions()",
     "users_rename_doctor()",
     "doctors_set_name()",
@@ -221,4 +224,29 @@ async def test_a_migration_gives_up_on_a_table_that_somebody_holds(empty: TestDa
         await somebody.close()
 
     await migrations.migrate(empty.owner_url)
+    assert await _revision(empty) == migrations.revisions()[0]
+
+
+async def test_indexes_wait_only_so_long_and_the_next_attempt_goes_on(empty: TestDatabase):
+    """An index that is made beside requests waits for whoever began before it, such as a backup."""
+    await migrations.migrate(empty.owner_url, "0006")
+    somebody = await asyncpg.connect(empty.owner_url)
+    try:
+        async with somebody.transaction(isolation="repeatable_read"):
+            await somebody.fetch("SELECT FROM users")
+            with pytest.raises(DBAPIError) as refused:
+                await migrations.migrate(empty.owner_url)
+            assert "lock timeout" in str(refused.value.orig)
+        left = "SELECT relname, indisvalid FROM pg_class JOIN pg_index ON indexrelid = oid WHERE relname LIKE '%\\_new'"
+        assert [tuple(row) for row in await somebody.fetch(left)] == [("ix_users_role_new", False)]
+        assert await _revision(empty) == "0006"
+        # one that an attempt has finished is not made again
+        await somebody.execute("CREATE INDEX ix_clinics_city_new ON clinics (lower(city), id)")
+        finished = await somebody.fetchval("SELECT 'ix_clinics_city_new'::regclass::oid")
+
+        await migrations.migrate(empty.owner_url)
+        assert await somebody.fetch(left) == []
+        assert await somebody.fetchval("SELECT 'ix_clinics_city'::regclass::oid") == finished
+    finally:
+        await somebody.close()
     assert await _revision(empty) == migrations.revisions()[0]

@@ -47,8 +47,8 @@ class ApiKeyRepository:
 
     async def all(self, page: Page) -> Sequence[AnyRow]:
         """Keys by id, those that have ended too, one more than the page holds."""
-        query = select(*_COLUMNS).where(ApiKey.user_id == self._user_id).order_by(ApiKey.id)
-        return (await self._session.execute(query.offset(page.skip).limit(page.probe))).all()
+        query = select(*_COLUMNS).where(ApiKey.user_id == self._user_id)
+        return (await self._session.execute(page.of(query, ApiKey.id))).all()
 
     async def get(self, key_id: int) -> AnyRow | None:
         """One key."""

@@ -13,6 +13,8 @@ _PERIOD = text(
     "tsrange(slot_datetime AT TIME ZONE 'UTC',"
     " (slot_datetime AT TIME ZONE 'UTC') + make_interval(mins => duration_minutes))"
 )
+# Of a slot for several, only the booking of the last place changes this, and so writes in indexes (docs/lists.md).
+_BOOKABLE = text("is_active AND NOT is_booked")
 
 
 class AppointmentSlot(Record):
@@ -24,18 +26,19 @@ class AppointmentSlot(Record):
 
     __tablename__ = "appointment_slots"
     __table_args__ = (
-        Index("ix_appointment_slots_doctor_id", "doctor_id"),
-        Index("ix_appointment_slots_clinic_id", "clinic_id"),
+        Index("ix_appointment_slots_doctor_id", "doctor_id", "slot_datetime"),
+        Index("ix_appointment_slots_clinic_id", "clinic_id", "slot_datetime"),
         Index("ix_appointment_slots_slot_datetime", "slot_datetime", "id"),
+        Index("ix_appointment_slots_bookable", "slot_datetime", "id", postgresql_where=_BOOKABLE),
         Index(
-            "ix_appointment_slots_doctor_id_slot_datetime",
+            "ix_appointment_slots_doctor_id_bookable",
             *("doctor_id", "slot_datetime", "id"),
-            postgresql_where=text("is_active"),
+            postgresql_where=_BOOKABLE,
         ),
         Index(
-            "ix_appointment_slots_clinic_id_slot_datetime",
+            "ix_appointment_slots_clinic_id_bookable",
             *("clinic_id", "slot_datetime", "id"),
-            postgresql_where=text("is_active"),
+            postgresql_where=_BOOKABLE,
         ),
         # an infinite period is empty, and would overlap nothing
         CheckConstraint("isfinite(slot_datetime)", name="slot_datetime"),

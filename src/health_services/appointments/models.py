@@ -22,6 +22,7 @@ class AppointmentStatus(StrEnum):
 
 
 LIVE = (AppointmentStatus.PENDING, AppointmentStatus.CONFIRMED)
+_IS_LIVE = text("status IN ('pending', 'confirmed')")
 
 status_type = Enum(
     AppointmentStatus, name="appointment_status", values_callable=lambda statuses: [s.value for s in statuses]
@@ -38,15 +39,19 @@ class Appointment(Record):
 
     __tablename__ = "appointments"
     __table_args__ = (
-        Index("ix_appointments_patient_id", "patient_id"),
-        Index("ix_appointments_doctor_id", "doctor_id"),
-        Index("ix_appointments_clinic_id", "clinic_id"),
+        Index("ix_appointments_patient_id", "patient_id", "id"),
+        Index("ix_appointments_doctor_id", "doctor_id", "id"),
+        Index("ix_appointments_clinic_id", "clinic_id", "id"),
+        Index("ix_appointments_live", "id", postgresql_where=_IS_LIVE),
+        Index("ix_appointments_doctor_id_live", "doctor_id", "id", postgresql_where=_IS_LIVE),
+        Index("ix_appointments_clinic_id_live", "clinic_id", "id", postgresql_where=_IS_LIVE),
+        Index("ix_appointments_no_show", "id", postgresql_where=text("status = 'no_show'")),
         Index("ix_appointments_slot_id", "slot_id"),
         Index(
             "ix_appointments_slot_id_patient_id",
             *("slot_id", "patient_id"),
             unique=True,
-            postgresql_where=text("status IN ('pending', 'confirmed')"),
+            postgresql_where=_IS_LIVE,
         ),
         {"postgresql_with": {"fillfactor": 90}},
     )

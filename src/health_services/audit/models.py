@@ -61,8 +61,7 @@ class AuditEntry(Base):
     __table_args__ = (
         Index(
             "ix_audit_log_patient",
-            text("(patient_ids[1])"),
-            "id",
+            *(text("(patient_ids[1])"), "at", "id"),
             postgresql_where=text("cardinality(patient_ids) = 1"),
         ),
         Index(
@@ -78,8 +77,10 @@ class AuditEntry(Base):
             postgresql_using="gin",
             postgresql_where=text("cardinality(user_ids) > 1"),
         ),
-        Index("ix_audit_log_user_id", "user_id", "id"),
-        Index("ix_audit_log_at", "at"),
+        Index("ix_audit_log_user_id", "user_id", "at", "id"),
+        Index("ix_audit_log_action", "action", "at", "id"),
+        Index("ix_audit_log_outcome", "outcome", "at", "id", postgresql_where=text("outcome <> 'success'")),
+        Index("ix_audit_log_at", "at", "id"),
         CheckConstraint("outcome IN ('success', 'refused', 'failed')", name="outcome"),
     )
 

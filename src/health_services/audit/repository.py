@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, and_, func, insert, or_, select, text
+from sqlalchemy import Select, func, insert, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.audit.chain import Link
 from health_services.audit.models import AuditEntry, AuditSeal, Kind, Outcome
 from health_services.database.base import AnyRow
-from health_services.pagination import Page
+from health_services.pagination import LAST, Page
 
 BATCH = 1000
 # Any number will do, as long as no other lock has it.
@@ -31,7 +31,10 @@ _DROP_LINKS = text(
     """WITH gone AS (DELETE FROM audit_seals WHERE seq BETWEEN :first AND :last RETURNING entry_id)
        DELETE FROM audit_log WHERE id IN (SELECT entry_id FROM gone)"""
 )
-_ACCESSES = text("SELECT * FROM access_log_of(:patient_id, CAST(:skip AS bigint), CAST(:probe AS bigint))")
+_ACCESSES = text(
+    "SELECT * FROM access_log_of(:patient_id, CAST(:before AS timestamptz), CAST(:before_id AS bigint), "
+    "CAST(:skip AS bigint), CAST(:probe AS bigint))"
+)
 # The transaction of this statement has no number yet: it gets one, higher than all there are, when it writes.
 _SITUATION = text(
     """SELECT s.seq, s.mac, s.floor, (SELECT COALESCE(max(id), 0) FROM audit_log) AS highest,
@@ -77,14 +80,11 @@ class AuditRepository:
 
     async def entries(self, wanted: Filter, page: Page) -> Sequence[AnyRow]:
         """A page of them, the newest first."""
-        query = select(*_ENTRY).order_by(AuditEntry.id.desc()).offset(page.skip).limit(page.probe)
+        query = select(*_ENTRY)
         if wanted.user_id is not None:
             query = query.where(AuditEntry.user_id == wanted.user_id)
         if wanted.patient_id is not None:
-            size, ids = func.cardinality(AuditEntry.patient_ids), AuditEntry.patient_ids
-            # each half has an index
-            alone = and_(size == 1, ids[1] == wanted.patient_id)
-            query = query.where(or_(alone, and_(size > 1, ids.contains([wanted.patient_id]))))
+            query = query.where(AuditEntry.id.in_(select(func.audit_entries_about(wanted.patient_id))))
         if wanted.action is not None:
             query = query.where(AuditEntry.action == wanted.action)
         if wanted.outcome is not None:
@@ -93,11 +93,13 @@ class AuditRepository:
             query = query.where(AuditEntry.at >= wanted.date_from)
         if wanted.date_to is not None:
             query = query.where(AuditEntry.at <= wanted.date_to)
-        return (await self._session.execute(query)).all()
+        return (await self._session.execute(page.of(query, AuditEntry.at, AuditEntry.id, newest_first=True))).all()
 
     async def accesses(self, patient_id: int, page: Page) -> Sequence[AnyRow]:
         """A page of who looked at a patient's data, the newest first; the database answers him and administrators."""
-        values = {"patient_id": patient_id, "skip": page.skip, "probe": page.probe}
+        before, before_id = page.after or LAST
+        values = {"patient_id": patient_id, "before": before, "before_id": before_id}
+        values |= {"skip": page.skip, "probe": page.probe}
         return (await self._session.execute(_ACCESSES, values)).all()
 
 

@@ -14,7 +14,7 @@ class Clinic(Record):
     __tablename__ = "clinics"
     __table_args__ = (
         CheckConstraint("name <> ''", name="name"),
-        Index("ix_clinics_city", text("lower(city)")),
+        Index("ix_clinics_city", text("lower(city)"), "id"),
     )
 
     name: Mapped[str]

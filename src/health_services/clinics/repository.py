@@ -38,10 +38,10 @@ class ClinicRepository:
 
     async def active(self, city: str | None, page: Page) -> Sequence[AnyRow]:
         """Active clinics by id, one more than the page holds."""
-        query = select(*_COLUMNS).where(Clinic.is_active).order_by(Clinic.id).offset(page.skip).limit(page.probe)
+        query = select(*_COLUMNS).where(Clinic.is_active)
         if city is not None:
             query = query.where(func.lower(Clinic.city) == func.lower(city))
-        return (await self._session.execute(query)).all()
+        return (await self._session.execute(page.of(query, Clinic.id))).all()
 
     async def staff(self, clinic_id: int) -> Sequence[AnyRow]:
         """Who works at the desk, by user id."""

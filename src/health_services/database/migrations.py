@@ -1,5 +1,6 @@
 """Bringing the schema to this version's head, and telling whether it is there."""
 
+import asyncio
 from pathlib import Path
 
 from sqlalchemy import Connection, text
@@ -43,7 +44,11 @@ async def migrate(url: str, target: str = "head") -> None:
     engine = make_engine(url, poolclass=NullPool, statement_timeout_ms=0)
     try:
         async with engine.connect() as connection:
-            await connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
+            # Asked for again and again: who waited inside a statement would hold a snapshot, and an index that is made
+            # beside requests waits for everybody who holds an older one.
+            while not await connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _MIGRATION_LOCK}):
+                await connection.rollback()
+                await asyncio.sleep(0.1)
             await connection.commit()
             known = revisions()
             if target != "head" or not is_current(await current_revision(connection), known):

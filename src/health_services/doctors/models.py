@@ -16,10 +16,10 @@ class Doctor(Record):
 
     __tablename__ = "doctors"
     __table_args__ = (
-        Index("ix_doctors_clinic_id", "clinic_id"),
+        Index("ix_doctors_clinic_id", "clinic_id", "id"),
         Index("ix_doctors_user_id", "user_id", unique=True),
         Index("ix_doctors_license_number", "license_number", unique=True),
-        Index("ix_doctors_specialty", text("lower(specialty)")),
+        Index("ix_doctors_specialty", text("lower(specialty)"), "id"),
         CheckConstraint("experience_years BETWEEN 0 AND 80", name="experience_years"),
         CheckConstraint("max_patients_per_day BETWEEN 1 AND 1000", name="max_patients_per_day"),
     )

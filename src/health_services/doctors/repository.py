@@ -44,4 +44,4 @@ class DoctorRepository:
             query = query.where(func.lower(Doctor.specialty) == func.lower(specialty))
         if clinic_id is not None:
             query = query.where(Doctor.clinic_id == clinic_id)
-        return (await self._session.execute(query.order_by(Doctor.id).offset(page.skip).limit(page.probe))).all()
+        return (await self._session.execute(page.of(query, Doctor.id))).all()

@@ -86,17 +86,17 @@ class Notification(Record):
             *("channel", "due_at"),
             postgresql_where=text("state = 'queued' AND attempts > 0"),
         ),
-        Index("ix_notifications_failed", "id", postgresql_where=text("state = 'failed'")),
+        Index("ix_notifications_state", "state", "id", postgresql_where=text("state <> 'sent'")),
         Index("ix_notifications_channel_failed", "channel", "id", postgresql_where=text("state = 'failed'")),
         Index(
             "ix_notifications_unreachable",
             *(text("COALESCE(expires_at, 'infinity')"), "id"),
             postgresql_where=text("is_unreachable"),
         ),
-        Index("ix_notifications_other_channels", "id", postgresql_where=text("channel <> 'email'")),
+        Index("ix_notifications_other_channels", "channel", "id", postgresql_where=text("channel <> 'email'")),
         Index(
             "ix_notifications_other_kinds",
-            "id",
+            *("kind", "id"),
             postgresql_where=text(
                 "kind NOT IN ('appointment_booked', 'appointment_cancelled', 'appointment_reminder')"
             ),

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.database.base import AnyRow
 from health_services.notifications.models import Notification
-from health_services.pagination import Page
+from health_services.pagination import LAST, Page
 
 _SHOWN = (
     "id", "kind", "channel", "user_id", "appointment_id", "revision", "lead_minutes", "state", "due_at",
@@ -168,15 +168,14 @@ _ADD = text(
        RETURNING true"""
 )
 _IS_ALIVE = text("SELECT state IN ('queued', 'sent') FROM notifications WHERE dedupe_key = :dedupe_key")
-# Of several messages to one person about one visit, the last.
+# Of several messages to one person about one visit, the last. The driver writes that last instant as infinity.
 _UNREACHABLE = text(
     """SELECT n.id AS notification_id, n.kind, n.user_id, r.id AS patient_id, u.name, u.mobile_no, n.last_error,
-              n.updated_at AS failed_at, n.appointment_id, v.clinic_id, v.clinic_name, v.starts_at
-       FROM notifications n
-       JOIN users u ON u.id = n.user_id
-       LEFT JOIN patients r ON r.user_id = n.user_id
+              n.updated_at AS failed_at, n.appointment_id, v.clinic_id, v.clinic_name, v.starts_at,
+              COALESCE(n.expires_at, '9999-12-31T23:59:59.999999Z') AS useful_until
+       FROM notifications n JOIN users u ON u.id = n.user_id LEFT JOIN patients r ON r.user_id = n.user_id
        LEFT JOIN appointment_details v ON v.appointment_id = n.appointment_id
-       WHERE n.is_unreachable AND COALESCE(n.expires_at, 'infinity') > :now
+       WHERE n.is_unreachable AND (COALESCE(n.expires_at, 'infinity'), n.id) > (:at, :id)
          AND (n.appointment_id IS NULL OR v.is_live OR n.kind = 'appointment_cancelled')
          AND NOT EXISTS (SELECT FROM notifications o WHERE o.appointment_id = n.appointment_id
                          AND o.user_id = n.user_id AND o.is_unreachable AND o.id > n.id)
@@ -280,8 +279,8 @@ class NotificationRepository:
 
     async def of_appointment(self, appointment_id: int, page: Page) -> Sequence[AnyRow]:
         """The messages about an appointment, by id; one more than the page holds."""
-        query = select(*_COLUMNS).where(Notification.appointment_id == appointment_id).order_by(Notification.id)
-        return (await self._session.execute(query.offset(page.skip).limit(page.probe))).all()
+        query = select(*_COLUMNS).where(Notification.appointment_id == appointment_id)
+        return (await self._session.execute(page.of(query, Notification.id))).all()
 
     async def list(self, state: str | None, kind: str | None, channel: str | None, page: Page) -> Sequence[AnyRow]:
         """All messages of that state, kind and channel, by id; one more than the page holds."""
@@ -290,9 +289,10 @@ class NotificationRepository:
             if value is not None:
                 # In the statement's text: a plan made once for any value would read the whole ledger for a seldom one.
                 query = query.where(column == bindparam(None, value, literal_execute=True))
-        return (await self._session.execute(query.order_by(Notification.id).offset(page.skip).limit(page.probe))).all()
+        return (await self._session.execute(page.of(query, Notification.id))).all()
 
     async def unreachable(self, clinics: Sequence[int] | None, now: datetime, page: Page) -> Sequence[AnyRow]:
         """What no channel took and still matters, soonest too late first; of these clinics, or of all; one more."""
-        values = {"clinics": clinics, "now": now, "skip": page.skip, "probe": page.probe}
+        at, last_id = max(page.after or (now, 0), (now, LAST[1]))
+        values = {"clinics": clinics, "at": at, "id": last_id, "skip": page.skip, "probe": page.probe}
         return (await self._session.execute(_UNREACHABLE, values)).all()

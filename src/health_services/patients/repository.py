@@ -22,8 +22,8 @@ _COLUMNS = (
 
 # The database answers for patients whom the caller does not see; the service has checked that he may search.
 _FIND = text(
-    "SELECT * FROM find_patients(:query, :words, CAST(:clinics AS bigint[]), CAST(:skip AS bigint), "
-    "CAST(:probe AS bigint))"
+    "SELECT * FROM find_patients(:query, :words, CAST(:clinics AS bigint[]), CAST(:after AS bigint), "
+    "CAST(:skip AS bigint), CAST(:probe AS bigint))"
 )
 # A sealed text is bound to its row's id, which has to be known before.
 _NEXT_ID = text("SELECT nextval(pg_get_serial_sequence('patients', 'id'))")
@@ -97,6 +97,7 @@ class PatientRepository:
             "query": query,
             "words": _words(query),
             "clinics": None if clinic_ids is None else list(clinic_ids),
+            "after": page.after[0] if page.after else 0,
             "skip": page.skip,
             "probe": page.probe,
         }

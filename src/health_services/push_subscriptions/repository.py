@@ -45,14 +45,9 @@ class PushSubscriptionRepository:
 
     async def list(self, user_id: int, page: Page) -> Sequence[AnyRow]:
         """The user's subscriptions by id, without keys; one more than the page holds."""
-        query = (
-            select(PushSubscription.id, PushSubscription.endpoint, PushSubscription.created_at)
-            .where(PushSubscription.user_id == user_id)
-            .order_by(PushSubscription.id)
-            .offset(page.skip)
-            .limit(page.probe)
-        )
-        return (await self._session.execute(query)).all()
+        query = select(PushSubscription.id, PushSubscription.endpoint, PushSubscription.created_at)
+        query = query.where(PushSubscription.user_id == user_id)
+        return (await self._session.execute(page.of(query, PushSubscription.id))).all()
 
     async def of_user(self, user_id: int) -> Sequence[AnyRow]:
         """Where the user is reached, for sending: `id`, `endpoint`, `p256dh`, `auth` and `held_until`, by id."""

@@ -115,8 +115,7 @@ class SessionRepository:
             SignIn.last_used_at, SignIn.expires_at,
         )  # fmt: skip
         query = select(*shown).where(SignIn.user_id == user_id, SignIn.ended_at.is_(None), SignIn.expires_at > now)
-        query = query.order_by(SignIn.last_used_at.desc(), SignIn.id.desc())
-        return (await self._session.execute(query.offset(page.skip).limit(page.probe))).all()
+        return (await self._session.execute(page.of(query, SignIn.last_used_at, SignIn.id, newest_first=True))).all()
 
     async def prove(self, session_id: int, now: datetime) -> None:
         """The person has shown once more who he is."""

@@ -31,7 +31,8 @@ class User(Record):
     __table_args__ = (
         Index("ix_users_email", "email", unique=True),
         Index("ix_users_mobile_no", "mobile_no"),
-        Index("ix_users_role", "role", "id"),
+        Index("ix_users_role", "role", "id", postgresql_where=text("role <> 'patient'")),
+        Index("ix_users_inactive", "id", postgresql_where=text("NOT is_active")),
         Index("ix_users_name", text("to_tsvector('simple'::regconfig, name)"), postgresql_using="gin"),
         CheckConstraint("email = lower(email)", name="email_lower"),
         CheckConstraint("name <> ''", name="name"),

@@ -65,6 +65,7 @@ class WebhookDelivery(Record):
     __table_args__ = (
         CheckConstraint("state IN ('queued', 'sent', 'failed', 'skipped')", name="state"),
         Index("ix_webhook_deliveries_webhook_id", "webhook_id", "id"),
+        Index("ix_webhook_deliveries_state", "webhook_id", "state", "id", postgresql_where=text("state <> 'sent'")),
         Index(
             "ix_webhook_deliveries_next_attempt_at",
             *("webhook_id", "next_attempt_at"),

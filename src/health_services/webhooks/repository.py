@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import case, func, select, text
+from sqlalchemy import bindparam, case, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.database.base import AnyRow
@@ -211,8 +211,8 @@ class WebhookRepository:
 
     async def all(self, page: Page) -> Sequence[AnyRow]:
         """By id, one more than the page holds."""
-        query = select(*_COLUMNS).where(Webhook.deleted_at.is_(None)).order_by(Webhook.id)
-        return (await self._session.execute(query.offset(page.skip).limit(page.probe))).all()
+        query = select(*_COLUMNS).where(Webhook.deleted_at.is_(None))
+        return (await self._session.execute(page.of(query, Webhook.id))).all()
 
     async def rotate(self, webhook_id: int, secret: bytes, until: datetime) -> bool:
         """Sign with this sealed secret from now on, and until then with the old one too; whether there is one."""
@@ -247,9 +247,9 @@ class DeliveryRepository:
         """Newest first, one more than the page holds."""
         query = select(*_DELIVERY_COLUMNS).where(WebhookDelivery.webhook_id == webhook_id)
         if state is not None:
-            query = query.where(WebhookDelivery.state == state)
-        query = query.order_by(WebhookDelivery.id.desc()).offset(page.skip).limit(page.probe)
-        return (await self._session.execute(query)).all()
+            # In the statement's text, so that the index of all but what was sent is known to do.
+            query = query.where(WebhookDelivery.state == bindparam(None, state, literal_execute=True))
+        return (await self._session.execute(page.of(query, WebhookDelivery.id, newest_first=True))).all()
 
     async def get(self, webhook_id: int, delivery_id: int) -> AnyRow | None:
         """One delivery of this webhook."""
