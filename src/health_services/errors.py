@@ -15,7 +15,8 @@
     ├── PayloadTooLargeException           413  PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaTypeException      415  UNSUPPORTED_MEDIA_TYPE
     ├── RateLimitedException               429  RATE_LIMITED
-    └── UnavailableException               503  UNAVAILABLE
+    ├── UnavailableException               503  UNAVAILABLE
+    └── OverloadedException                503  OVERLOADED
 
 The classes from ValidationException to EmailAlreadyRegisteredException carry the names of the guide. A status code is
 a fact of the class; only `api/problems.py` turns an error into an answer. Messages are for the caller: no SQL, no
@@ -195,6 +196,19 @@ class UnavailableException(HealthServicesError):
     error_code = "UNAVAILABLE"
     title = "Unavailable"
     default_detail = "The service cannot answer now. Please try again in a moment."
+
+
+class OverloadedException(HealthServicesError):
+    """More is asked than can be done in time; `retry_after` says when to come again, in whole seconds."""
+
+    status = 503
+    error_code = "OVERLOADED"
+    title = "Overloaded"
+    default_detail = "Too many people ask at this moment. Please try again in a few seconds."
+
+    def __init__(self, retry_after: int = 1) -> None:
+        super().__init__()
+        self.retry_after = retry_after
 
 
 class OperatorError(Exception):

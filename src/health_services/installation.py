@@ -21,7 +21,7 @@ from health_services.database.sealing import Vault
 from health_services.errors import OperatorError
 from health_services.kept_files import kept
 from health_services.outgoing.push import kept_key
-from health_services.settings import MINIMUM_SECRET_BYTES, Settings
+from health_services.settings import MINIMUM_SECRET_BYTES, Settings, variable
 
 STOPPING = "Stopping: what is under way is finished; Ctrl-C ends it at once."
 
@@ -47,6 +47,8 @@ class Installation:
 
     async def prepare(self, say: Say) -> str | None:
         """Check the server and make sure of the roles; the role to act as, None where the login is the lesser one."""
+        if not self.is_embedded:
+            await self._insist_on_settings(say)
         await roles.prepare(self.owner_url, self.application_url, self.superuser_url)
         role = await roles.role_to_take(self.application_url)
         if role:
@@ -54,7 +56,28 @@ class Installation:
                 f"DATABASE_URL's user has more rights than the service needs; requests run as {role}. "
                 "Better: give the owner's URL in HEALTH_MIGRATION_DATABASE_URL, and a lesser user's in DATABASE_URL."
             )
+            await self._insist_on("DATABASE_URL", self.application_url, role)
         return role
+
+    async def _insist_on_settings(self, say: Say) -> None:
+        """Raise OperatorError where a pooler would drop what connections rest on."""
+        if self.settings.database_pooler and self.settings.migration_database_url is None:
+            raise OperatorError(
+                "With HEALTH_DATABASE_POOLER=true, HEALTH_MIGRATION_DATABASE_URL must be set, to a URL of the owner "
+                "that leads to PostgreSQL directly."
+            )
+        await self._insist_on("DATABASE_URL", self.application_url)
+        if self.owner_url != self.application_url:
+            # Locks of migrations and of starts are a connection's, which a pooler would give to others.
+            await roles.insist_on_settings("HEALTH_MIGRATION_DATABASE_URL", self.owner_url, None, has_pooler=False)
+        if self.settings.read_database_url is not None:
+            try:
+                await self._insist_on("HEALTH_READ_DATABASE_URL", self.settings.read_database_url.get_secret_value())
+            except roles.UnreachableError:
+                say("Warning: nobody answers at HEALTH_READ_DATABASE_URL; meanwhile the main database is read.")
+
+    async def _insist_on(self, name: str, url: str, role: str | None = None) -> None:
+        await roles.insist_on_settings(name, url, role, has_pooler=self.settings.database_pooler)
 
     async def migrate(self) -> None:
         """Bring the schema to head, as the owner."""
@@ -95,6 +118,7 @@ class Installation:
             timeouts={"statement_timeout_ms": 120_000, "lock_timeout_ms": 10_000},
             vault=vault,
             is_service=True,
+            has_pooler=self.settings.database_pooler,
         )
 
 
@@ -113,8 +137,9 @@ def installation(settings: Settings, say: Say) -> Iterator[Installation]:
             is_embedded=False,
         )
         return
-    if settings.migration_database_url is not None:
-        raise OperatorError("HEALTH_MIGRATION_DATABASE_URL is set but DATABASE_URL is not; set both or neither.")
+    for name in ("migration_database_url", "read_database_url"):
+        if getattr(settings, name) is not None:
+            raise OperatorError(f"{variable(name)} is set but DATABASE_URL is not; set both or neither.")
     with embedded.running(settings.data_dir, postgres_bin=settings.postgres_bin, say=say) as cluster:
         yield Installation(
             settings=settings,
@@ -128,8 +153,8 @@ def installation(settings: Settings, say: Say) -> Iterator[Installation]:
 
 def _insist_on_tls(settings: Settings, say: Say) -> None:
     """Raise OperatorError where a database is on another host without verified TLS, or warn where that is wished."""
-    urls = {"DATABASE_URL": settings.database_url, "HEALTH_MIGRATION_DATABASE_URL": settings.migration_database_url}
-    for name, url in urls.items():
+    for field in ("database_url", "migration_database_url", "read_database_url"):
+        name, url = variable(field), getattr(settings, field)
         if url is None or transport.is_verified(url.get_secret_value()):
             continue
         danger = f"{name} leads to another host without sslmode=verify-full, so anybody on the way can read and write"

@@ -63,6 +63,7 @@ async def open_worker(settings: Settings, role: str | None) -> AsyncIterator[Wor
         timeouts={"statement_timeout_ms": STATEMENT_TIMEOUT_MS, "lock_timeout_ms": settings.lock_timeout_ms},
         vault=vault,
         is_service=True,
+        has_pooler=settings.database_pooler,
     )
     links = links_of(settings)
     voice = Voice(settings.default_locale, links)

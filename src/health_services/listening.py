@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import ssl
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,19 @@ from uvicorn import Config
 
 from health_services.errors import OperatorError
 
+# Who calls while all processes are at work waits here for an instant; the system cuts it down to what it allows.
 BACKLOG = 2048
+
+
+def allow_files(count: int) -> None:
+    """Let this process and those it starts open so many files, or as many as the system grants."""
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415 - there is none on Windows
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def listen(host: str, port: int) -> socket.socket:

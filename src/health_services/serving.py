@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 from uvicorn.config import STARTUP_FAILURE
 
-from health_services.api.protocol import Protocol
+from health_services.api.protocol import MOST_CONNECTIONS, Protocol
 from health_services.audit.service import of_command
 from health_services.auth.passwords import Passwords, why_refused
 from health_services.auth.schemas import UserRegister
@@ -28,7 +28,7 @@ from health_services.auth.service import create_account
 from health_services.errors import OperatorError
 from health_services.installation import STOPPING, Installation, Say, end_at_once, serving_settings
 from health_services.limits.limiter import Limiter
-from health_services.listening import Certificate, tls_context, when_answered
+from health_services.listening import BACKLOG, Certificate, allow_files, tls_context, when_answered
 from health_services.main import create_app
 from health_services.settings import Settings, load_settings
 from health_services.supervising import NOT_STARTED, Supervisor
@@ -39,6 +39,8 @@ from health_services.users.repository import UserRepository
 _ROLE_VARIABLE = "_HEALTH_SERVICES_DATABASE_ROLE"
 _WORKER_VARIABLE = "_HEALTH_SERVICES_HAS_WORKER"
 STOP_SECONDS = 10
+# For the database, the outgoing calls, and what else is open.
+OTHER_FILES = 2_000
 HUNG_SECONDS = 30
 
 
@@ -142,6 +144,7 @@ def serve(
     role = asyncio.run(make_ready(place, settings, say, migrate=migrate))
     base = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     ready = f"Ready on {base} – documentation under /docs, Ctrl-C stops."
+    allow_files(MOST_CONNECTIONS + OTHER_FILES)
     with _ends_on_signals():
         if workers == 1:
             app = create_app(settings, role=role, has_worker=has_worker)
@@ -201,7 +204,9 @@ def _config(app: FastAPI | str, certificate: Certificate | None, workers: int = 
         server_header=False,
         proxy_headers=False,
         ws="none",
+        # Which limits connections in place of uvicorn's limit_concurrency, and says why.
         http=Protocol,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=STOP_SECONDS,
         # The default of 5 s would kill workers of a machine that is busy.
         timeout_worker_healthcheck=HUNG_SECONDS,

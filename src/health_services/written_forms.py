@@ -12,12 +12,26 @@ KEY_BYTES = 32
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
+_SENDER = re.compile(r"[^\r\n<>]+ <([^<>]+)>|([^<>]+)")
+_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _HOST = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 
 
 def is_address(text: str) -> bool:
     """Whether `text` is a mail address and nothing else, in ASCII, without quotes and comments."""
     return len(text) <= LONGEST_ADDRESS and _ADDRESS.fullmatch(text) is not None
+
+
+def is_sender(text: str) -> bool:
+    """Whether `text` is such an address, alone or behind a name, as in Clinic <clinic@example.org>."""
+    found = _SENDER.fullmatch(text)
+    return found is not None and is_address(found[1] or found[2])
+
+
+def is_origin(text: str) -> bool:
+    """Whether `text` is what a browser calls an origin, as in https://app.example.org."""
+    scheme, _, host = text.partition("://")
+    return scheme in {"http", "https"} and host != "" and not any(c in host for c in "/*?# ")
 
 
 def private_key(text: str) -> ec.EllipticCurvePrivateKey:
@@ -37,6 +51,13 @@ def symmetric_key(text: str) -> bytes:
     if len(raw) != KEY_BYTES:
         raise ValueError("each key is 32 bytes as base64url, 43 characters")
     return raw
+
+
+def ring_key(name: str, text: str) -> bytes:
+    """The 32 bytes of a key of a ring; raises ValueError where they are none, or nothing can be called so."""
+    if not _KEY_ID.fullmatch(name):
+        raise ValueError("the ids are 1 to 32 letters, digits, - and _")
+    return symmetric_key(text)
 
 
 def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

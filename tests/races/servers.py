@@ -28,6 +28,7 @@ COMMON = {
     "HEALTH_RATE_LIMITS": "off",
     # Two busy cores and two hundred callers: patience, so that slowness is never mistaken for a lost race.
     "HEALTH_DATABASE_POOL_TIMEOUT": "60",
+    "HEALTH_OVERLOAD_WAIT_SECONDS": "60",
     "HEALTH_LOCK_TIMEOUT_MS": "60000",
     "HEALTH_STATEMENT_TIMEOUT_MS": "60000",
 }

@@ -2,22 +2,33 @@
 
 import asyncpg
 
-from health_services.database.engine import APPLICATION_ROLE, driver_url
+from health_services.database.engine import APPLICATION_ROLE
+from health_services.database.opening import driver_url, lost_settings
 from health_services.errors import OperatorError
 
 MINIMUM_VERSION = 150_000
 # Any number will do, as long as everybody who starts takes the same.
 _PREPARATION_LOCK = 4_231_989_772_014_888
+_NOBODY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError)
+
+
+class UnreachableError(OperatorError):
+    """Nobody answers where the database should be."""
 
 
 async def _connect(url: str) -> asyncpg.Connection:
     try:
-        return await asyncpg.connect(driver_url(url), timeout=10)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-        cause = str(error) or "it does not answer"
-        raise OperatorError(
-            f"The database cannot be reached: {cause}. Check that it runs and that DATABASE_URL is right."
-        ) from None
+        # A statement with a name would not survive a pooler.
+        return await asyncpg.connect(driver_url(url), timeout=10, statement_cache_size=0)
+    except _NOBODY as error:
+        raise _unreachable(error) from None
+
+
+def _unreachable(error: BaseException) -> "UnreachableError":
+    cause = str(error) or "it does not answer"
+    return UnreachableError(
+        f"The database cannot be reached: {cause}. Check that it runs and that DATABASE_URL is right."
+    )
 
 
 async def prepare(owner_url: str, application_url: str, superuser_url: str | None = None) -> None:
@@ -135,3 +146,20 @@ async def role_to_take(application_url: str) -> str | None:
         return APPLICATION_ROLE if is_too_mighty else None
     finally:
         await application.close()
+
+
+async def insist_on_settings(variable: str, url: str, role: str | None, *, has_pooler: bool) -> None:
+    """Raise OperatorError where a pooler drops what our connections ask for, such as their role and their durability.
+
+    UnreachableError where nobody answers.
+    """
+    try:
+        lost = await lost_settings(url, role=role, has_pooler=has_pooler)
+    except _NOBODY as error:
+        raise _unreachable(error) from None
+    if lost:
+        raise OperatorError(
+            f"{variable} leads through a pooler, which drops what connections ask for ({', '.join(lost)}). Set "
+            "HEALTH_DATABASE_POOLER=true for DATABASE_URL and HEALTH_READ_DATABASE_URL, and let "
+            "HEALTH_MIGRATION_DATABASE_URL lead to PostgreSQL directly."
+        )
