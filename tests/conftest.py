@@ -72,8 +72,11 @@ def test_settings(url: str) -> Settings:
         password_time_cost=2,
         log_level="warning",
         rate_limits="off",
+        # tests change the database behind the service's back
+        keep_seconds=0,
         # on a machine that is busy with other tests, patience is not what is tested
         database_pool_timeout=60,
+        overload_wait_seconds=60,
         statement_timeout_ms=60_000,
         lock_timeout_ms=60_000,
     )

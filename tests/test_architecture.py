@@ -9,9 +9,15 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from inspect import iscoroutinefunction
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from health_services import main
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "health_services"
@@ -185,3 +191,18 @@ def test_the_wheel_holds_what_runs(tmp_path: Path):
     }
     assert wanted | {"health_services/py.typed"} <= held
     assert {name.partition("/")[0] for name in held} == {"health_services", "health_services-0.1.0.dist-info"}
+
+
+def test_nothing_of_an_endpoint_runs_in_a_thread():
+    """The framework runs what is not `async` in threads, which takes longer than most of our answers."""
+
+    def called(dependant: Dependant) -> Iterator[Any]:
+        yield dependant.call
+        for part in dependant.dependencies:
+            yield from called(part)
+
+    routers = [*main.ROUTERS, *main.PLAIN_ROUTERS]
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    names = [call.__qualname__ for route in routes for call in called(route.dependant) if not iscoroutinefunction(call)]
+    assert len(routes) > 90
+    assert names == []

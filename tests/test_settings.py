@@ -12,6 +12,7 @@ ONE = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE"  # the smallest number that 
 MALFORMED = {
     "database_url": ["", "mysql://root@localhost/health", "localhost:5432", "sqlite:///health.db"],
     "migration_database_url": ["", "http://localhost/health"],
+    "read_database_url": ["", "http://localhost/health"],
     "secret_key": ["", "thirty-one bytes are one too few"[:31]],
     "cors_origins": [
         "https://app.example.org", "[", '{"a": 1}', '"https://a.example"', '["*"]', '["app.example.org"]',
@@ -51,6 +52,10 @@ MALFORMED = {
     "password_time_cost": ["1", "21"],
     "password_parallelism": ["0", "9"],
     "database_pool_size": ["0", "501", "1.5"],
+    "keep_seconds": ["-1", "61", "nan", "inf"],
+    "read_pool_size": ["0", "501", "1.5"],
+    "database_pooler": ["", "perhaps", "2"],
+    "overload_wait_seconds": ["0", "61", "nan", "inf"],
     "database_pool_timeout": ["0", "61", "nan", "inf"],
     "statement_timeout_ms": ["99", "600001"],
     "lock_timeout_ms": ["99", "600001"],
@@ -118,7 +123,8 @@ def test_a_malformed_setting_is_refused_by_name(field: str, value: str, monkeypa
         ("smtp_url", "smtp://[::1]:2525"), ("smtp_url", "smtp://gesünder.example/"),
         ("public_url", "http://[::1]:8000"), ("public_url", "https://gesünder.example/booking/"),
         ("mail_from", "clinic@example.org"), ("mail_from", "Clinic für alle <clinic@example.org>"),
-        ("worker_poll_seconds", "0.05"), ("worker_concurrency", "100"), ("metrics", "off"), ("default_locale", "ar"),
+        ("keep_seconds", "0.5"), ("worker_poll_seconds", "0.05"),
+        ("worker_concurrency", "100"), ("metrics", "off"), ("default_locale", "ar"),
         ("rate_limits", "off"), ("rate_limits", '{"login": "10 per 5 minutes", "caller": "6000/hour"}'),
         ("redis_url", "rediss://:secret@redis.example.org:6380/1"), ("security_contact", "mailto:security@example.org"),
         ("webhook_allow_private", "true"), ("vapid_private_key", ONE), ("vapid_private_key", f" {ONE}=\n"),

@@ -1,14 +1,15 @@
 """The composition root: features mounted, gateways wired, nothing else."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 
 import health_services.accounts.endpoints
@@ -37,14 +38,19 @@ from health_services.access.route import GuardedRoute
 from health_services.access.tokens import Tokens, secrets_of
 from health_services.api import documentation, health, openapi, problems, security_txt
 from health_services.api.cors import OPTIONS, Cors
+from health_services.api.kept import Kept
 from health_services.api.middleware import Surroundings, configure_logging
 from health_services.api.origin import Origin
+from health_services.api.overload import Overload, Room
+from health_services.api.route_table import RouteTable
 from health_services.api.traffic import Traffic
 from health_services.auth.gate import Gate
 from health_services.auth.passwords import Passwords
 from health_services.database import migrations
 from health_services.database.engine import Database
 from health_services.database.key_file import vault_for
+from health_services.freshness.answers import Answers
+from health_services.freshness.versions import FILE_NAME, Versions
 from health_services.lanes import links_of, open_worker
 from health_services.limits.limiter import Limiter
 from health_services.monitoring import service as monitoring
@@ -114,9 +120,10 @@ TAGS = (
 )
 DESCRIPTION = """Find a doctor, book, be seen.
 
-Instants are RFC 3339 with an offset, answered in UTC. Lists take `skip` and `limit` (100 at most) and name the next
-page in the `Link` header. Every error is an `application/problem+json` with a stable `error_code`. A `POST` with an
-`Idempotency-Key` can be sent again without harm."""
+Instants are RFC 3339 with an offset, answered in UTC. Lists take `limit` (100 at most) and name the next page in the
+`Link` header, by a `cursor` that says where it begins; `skip` leaves rows out. Every error is an
+`application/problem+json` with a stable `error_code`. A `POST` with an `Idempotency-Key` can be sent again without
+harm."""
 
 
 def create_app(settings: Settings | None = None, *, role: str | None = None, has_worker: bool = False) -> FastAPI:
@@ -133,18 +140,20 @@ def create_app(settings: Settings | None = None, *, role: str | None = None, has
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: route.name,
         lifespan=_lifespan,
     )
     _wire(app, settings, role)
     app.state.open_worker = partial(open_worker, settings, role) if has_worker else None
-    for router in ROUTERS:
-        app.include_router(router, prefix=API_PREFIX)
+    app.router.routes.append(RouteTable(app, API_PREFIX, (route for router in ROUTERS for route in _routes(router))))
     for router in PLAIN_ROUTERS:
         app.include_router(router)
     documentation.mount(app)
     problems.install(app, allowed_methods)
     # The last one is the first to see a request; a web page is to be able to read that it asks too often.
+    app.add_middleware(Overload)
+    if settings.keep_seconds:
+        is_old = settings.read_database_url is not None
+        app.add_middleware(Kept, answers=app.state.answers, public=_public_paths(), is_old=is_old)
     app.add_middleware(Traffic)
     if settings.cors_origins:
         app.add_middleware(Cors, allow_origins=settings.cors_origins, **OPTIONS)  # type: ignore[arg-type]
@@ -156,6 +165,7 @@ def create_app(settings: Settings | None = None, *, role: str | None = None, has
 
 def _wire(app: FastAPI, settings: Settings, role: str | None) -> None:
     assert settings.database_url is not None, "the launcher decides which database"
+    replica = settings.read_database_url
     tokens = Tokens(secrets_of(settings), timedelta(minutes=settings.access_token_minutes))
     app.state.vault = vault_for(settings)
     app.state.database = Database.connect(
@@ -168,12 +178,20 @@ def _wire(app: FastAPI, settings: Settings, role: str | None) -> None:
             "lock_timeout_ms": settings.lock_timeout_ms,
         },
         vault=app.state.vault,
+        has_pooler=settings.database_pooler,
+        replica_url=replica.get_secret_value() if replica else None,
+        read_pool_size=settings.read_pool_size,
     )
+    app.state.versions = Versions(settings.data_dir / FILE_NAME)
+    app.state.answers = Answers(app.state.versions, settings.keep_seconds)
     app.state.tokens = tokens
     lifetimes = Lifetimes(
         tokens, refresh=timedelta(days=settings.refresh_token_days), longest=timedelta(days=settings.session_days)
     )
     app.state.limiter = Limiter.of(settings)
+    app.state.room = Room.of(
+        settings, directory=_paths(lambda rule: rule.is_public), passwords=_paths(lambda rule: rule.has_turns)
+    )
     app.state.gate = Gate(Passwords.of(settings), lifetimes, app.state.limiter)
     app.state.is_current = partial(migrations.is_current, known=migrations.revisions())
     app.state.settings = settings
@@ -187,6 +205,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     configure_logging(settings.log_level, as_text=logs_as_text(settings))
     await app.state.gate.passwords.prepare()
     app.state.limiter.prepare()
+    if settings.keep_seconds:
+        app.state.versions.open()
     app.state.vault.prepare()
     app.state.push = push_gateway_of(settings)
     try:
@@ -195,6 +215,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     finally:
         await app.state.push.close()
         await app.state.limiter.close()
+        app.state.versions.close()
         app.state.gate.passwords.close()
         await app.state.database.close()
 
@@ -215,19 +236,35 @@ async def _working(app: FastAPI) -> AsyncIterator[None]:
             await running
 
 
+def _routes(router: APIRouter) -> list[APIRoute]:
+    return [route for route in router.routes if isinstance(route, APIRoute)]
+
+
+def _public_paths() -> re.Pattern[str]:
+    """The paths whose answers are the same for everybody."""
+    routes = [route for router in ROUTERS for route in _routes(router)]
+    paths = sorted({route.path_format for route in routes if rule_of(route.endpoint).cache == "public"})
+    return re.compile(API_PREFIX + "(?:" + "|".join(re.sub(r"\{\w+\}", "[^/]+", path) for path in paths) + ")")
+
+
 def access_rules() -> dict[str, Rule]:
     """Each operation's access rule, by its id."""
-    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    routes = [route for router in ROUTERS for route in _routes(router)]
     assert all(isinstance(route, GuardedRoute) for route in routes)
     return {route.name: rule_of(route.endpoint) for route in routes}
+
+
+def _paths(are_meant: Callable[[Rule], bool]) -> list[str]:
+    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    return [API_PREFIX + route.path_format for route in routes if are_meant(rule_of(route.endpoint))]
 
 
 def allowed_methods(path: str) -> list[str]:
     """The methods that some route takes at this path, for the Allow header."""
     methods: set[str] = set()
     for prefix, router in [*((API_PREFIX, router) for router in ROUTERS), *(("", router) for router in PLAIN_ROUTERS)]:
-        for route in router.routes:
-            if isinstance(route, APIRoute) and route.path_regex.match(path.removeprefix(prefix)):
+        for route in _routes(router):
+            if route.path_regex.match(path.removeprefix(prefix)):
                 methods |= route.methods or set()
     return sorted(methods) or ["GET"]
 
@@ -235,7 +272,12 @@ def allowed_methods(path: str) -> list[str]:
 def _document(app: FastAPI) -> None:
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = openapi.describe(app, access_rules())
+            described = FastAPI(generate_unique_id_function=lambda route: route.name)
+            for router in ROUTERS:
+                described.include_router(router, prefix=API_PREFIX)
+            for router in PLAIN_ROUTERS:
+                described.include_router(router)
+            app.openapi_schema = openapi.describe(app, described.routes, access_rules())
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]

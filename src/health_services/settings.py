@@ -3,7 +3,6 @@
 import difflib
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Literal
@@ -12,14 +11,12 @@ import platformdirs
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from health_services.written_forms import is_address, network, parts_of_url, private_key, symmetric_key
+from health_services.written_forms import is_address, is_origin, is_sender, network, parts_of_url, private_key, ring_key
 from health_services.written_limits import limits_of
 
 PREFIX = "HEALTH_"
 MINIMUM_SECRET_BYTES = 32
 
-_SENDER = re.compile(r"[^\r\n<>]+ <([^<>]+)>|([^<>]+)")
-_KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _IN_PASSWORDS = "signs such as / # ? @ in the password are written as %2F %23 %3F %40"
 
 
@@ -44,6 +41,7 @@ class Settings(BaseSettings):
         None, validation_alias="DATABASE_URL", description="PostgreSQL 15+; unset: the embedded server"
     )
     migration_database_url: SecretStr | None = Field(None, description="the owner's URL, for migrations")
+    read_database_url: SecretStr | None = Field(None, description="a replica's URL, for the public directory")
     data_dir: Path = Field(
         default_factory=default_data_dir, description="the embedded server's data and generated secrets"
     )
@@ -111,10 +109,14 @@ class Settings(BaseSettings):
     password_memory_kib: int = Field(65536, ge=19456, le=1048576, description="Argon2id memory (OWASP floor 19456)")
     password_time_cost: int = Field(3, ge=2, le=20, description="Argon2id passes (OWASP floor 2)")
     password_parallelism: int = Field(1, ge=1, le=8, description="Argon2id lanes")
+    keep_seconds: float = Field(1, ge=0, le=60, description="how long public answers are kept at most; 0: not at all")
     database_pool_size: int = Field(16, ge=1, le=500, description="connections per server process")
+    read_pool_size: int = Field(4, ge=1, le=500, description="connections for the public directory, besides these")
     database_pool_timeout: float = Field(10, gt=0, le=60, description="seconds to wait for a connection before 503")
     statement_timeout_ms: int = Field(10_000, ge=100, le=600_000, description="longest statement of a request")
     lock_timeout_ms: int = Field(5_000, ge=100, le=600_000, description="longest wait for a lock in a request")
+    database_pooler: bool = Field(False, description="the database is reached through PgBouncer or the like")
+    overload_wait_seconds: float = Field(2, gt=0, le=60, description="longest wait of a request for its turn")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$")
     log_format: str = Field("auto", pattern="^(auto|json|text)$", description="auto: text on a terminal, else JSON")
 
@@ -136,9 +138,7 @@ class Settings(BaseSettings):
     @classmethod
     def _key_ring(cls, keys: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name, key in keys.items():
-            if not _KEY_ID.fullmatch(name):
-                raise ValueError("the ids are 1 to 32 letters, digits, - and _")
-            symmetric_key(key.get_secret_value())
+            ring_key(name, key.get_secret_value())
         return keys
 
     @field_validator("rate_limits")
@@ -169,7 +169,7 @@ class Settings(BaseSettings):
             raise ValueError("must be a URL such as redis://:password@host:6379/0")
         return url
 
-    @field_validator("database_url", "migration_database_url")
+    @field_validator("database_url", "migration_database_url", "read_database_url")
     @classmethod
     def _postgresql(cls, url: SecretStr | None) -> SecretStr | None:
         scheme = url.get_secret_value().partition("://")[0] if url is not None else "postgresql"
@@ -221,8 +221,7 @@ class Settings(BaseSettings):
     @field_validator("mail_from")
     @classmethod
     def _sender(cls, sender: str | None) -> str | None:
-        found = _SENDER.fullmatch(sender) if sender is not None else None
-        if sender is not None and not (found and is_address(found[1] or found[2])):
+        if sender is not None and not is_sender(sender):
             raise ValueError("must be an address in ASCII such as clinic@example.org or Clinic <clinic@example.org>")
         return sender
 
@@ -242,8 +241,7 @@ class Settings(BaseSettings):
     @classmethod
     def _origins(cls, origins: list[str]) -> list[str]:
         for origin in origins:
-            scheme, _, host = origin.partition("://")
-            if scheme not in {"http", "https"} or not host or any(c in host for c in "/*?# "):
+            if not is_origin(origin):
                 raise ValueError(f"{origin!r} is not an origin such as https://app.example.org")
         return origins
 

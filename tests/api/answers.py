@@ -25,6 +25,7 @@ STATUS_OF = {
     "RATE_LIMITED": 429,
     "INTERNAL_ERROR": 500,
     "UNAVAILABLE": 503,
+    "OVERLOADED": 503,
 }
 
 

@@ -142,6 +142,11 @@ BAD_IDS = ("abc", "0", "-1", "1.0", "1e3", "%201", "+1", "1_0", "%D9%A1", "1%00"
 BAD_PAGES = (
     "skip=-1", "skip=a", "skip=", "skip=1.5", "skip=1000001", f"skip={BIGINT}", "limit=0", "limit=-1", "limit=101",
     "limit=abc", f"limit={'9' * 5000}", "skip=1&skip=2", "limit=%00",
+    # texts that are no cursor; no id, a negative one, one in other words, one part too many, no instant of the calendar
+    "cursor=", "cursor=a", "cursor=1", "cursor=%00", f"cursor={'A' * 5000}", "cursor=%D9%A1AAAAAAAAAE",
+    "cursor=AAAAAAAAAAA", "cursor=__________8", "cursor=AAAAAAAAAAF", "cursor=AAAAAAAAAAE%3D", "cursor=%20AAAAAAAAAAE",
+    f"cursor={'A' * 31}E", f"cursor=f{'_' * 9}-AAAAAAAAAAE", f"cursor=gA{'A' * 19}Q", f"cursor={'A' * 22}",
+    "skip=0&cursor=AAAAAAAAAAE", "cursor=AAAAAAAAAAE&cursor=AAAAAAAAAAE",
 )  # fmt: skip
 
 

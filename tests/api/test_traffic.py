@@ -122,7 +122,7 @@ async def test_head_counts_like_get(limited: FastAPI):
 
 async def test_off_tells_nothing(api: httpx.AsyncClient, app: FastAPI):
     limiter: Limiter = app.state.limiter
-    assert await limiter.describe("address", "127.0.0.1") is None
+    assert await limiter.hit("address", "127.0.0.1") is None
     for _ in range(5):
         answer = await api.get("/clinics")
         assert answer.status_code == 200

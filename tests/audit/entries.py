@@ -14,6 +14,7 @@ from health_services.audit.pruning import prune
 from health_services.audit.repository import ChainRepository
 from health_services.audit.verification import Head, Report, Verification
 from health_services.database.engine import Database
+from health_services.database.postponed import write_all
 from health_services.database.sealing import vault_of
 
 
@@ -24,7 +25,8 @@ async def tell(session: AsyncSession, *, at: datetime | None = None, patient_id:
     trail.concerns(patient_id)
     entry = trail.entry(200, at or datetime.now(UTC))
     key_id, mac = vault_of(session).authenticate(ENTRY, canonical(entry))
-    await AuditRepository(session).record(entry | {"key_id": key_id, "mac": mac})
+    AuditRepository(session).record(entry | {"key_id": key_id, "mac": mac})
+    await write_all(session)
 
 
 async def tell_many(database: Database, count: int, *, at: datetime | None = None) -> None:

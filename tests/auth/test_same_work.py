@@ -17,6 +17,7 @@ from health_services.auth.passwords import Passwords
 from health_services.limits.limiter import Limiter
 from tests.factories import World
 from tests.sessions.visitors import PASSWORD, Visitor
+from tests.statements import sent_past_sqlalchemy
 
 Ask = Callable[[str], Awaitable[httpx.Response]]
 
@@ -43,7 +44,8 @@ async def work(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[l
     ]
     for name, hook in hooks:
         event.listen(engine, name, hook)
-    yield done
+    with sent_past_sqlalchemy(done.append):
+        yield done
     for name, hook in hooks:
         event.remove(engine, name, hook)
 

@@ -36,6 +36,7 @@ def untouched() -> Iterator[Path]:
             {"HEALTH_MIGRATION_DATABASE_URL": "postgresql://h/h"},
             "HEALTH_MIGRATION_DATABASE_URL is set but DATABASE_URL",
         ),
+        ({"HEALTH_READ_DATABASE_URL": "postgresql://h/h"}, "HEALTH_READ_DATABASE_URL is set but DATABASE_URL"),
         ({"DATABASE_URL": "postgresql://localhost:1/h"}, "HEALTH_SECRET_KEY must be set when DATABASE_URL is"),
         (
             {"DATABASE_URL": "postgresql://localhost:1/h", "HEALTH_SECRET_KEY": SECRET},

@@ -5,6 +5,7 @@ import asyncio
 import httpx
 import pytest
 
+from health_services.pagination import write_cursor
 from tests.api.answers import instant, next_page, read_pages, refusal, shape
 from tests.factories import World
 
@@ -132,7 +133,7 @@ async def test_pages_by_id(api: httpx.AsyncClient, world: World):
     assert await read_pages(api, "/clinics", 5) == [made]
     answer = await api.get("/clinics?skip=1&limit=3")
     assert [c["id"] for c in answer.json()] == made[1:4]
-    assert next_page(answer) == "/api/v1/clinics?skip=4&limit=3"
+    assert next_page(answer) == f"/api/v1/clinics?cursor={write_cursor((made[3],))}&limit=3"
     assert (await api.get("/clinics?skip=5")).json() == []
 
 
@@ -141,7 +142,7 @@ async def test_a_page_has_100_at_most_and_by_default(api: httpx.AsyncClient, wor
         await world.clinic()
     first = await api.get("/clinics")
     assert len(first.json()) == 100
-    assert next_page(first) == "/api/v1/clinics?skip=100&limit=100"
+    assert next_page(first) == f"/api/v1/clinics?cursor={write_cursor((100,))}&limit=100"
     assert len((await api.get("/clinics?limit=100")).json()) == 100
     assert await read_pages(api, "/clinics", 100) == [list(range(1, 101)), [101]]
 

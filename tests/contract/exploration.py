@@ -54,6 +54,8 @@ BEYOND_THE_SCHEMA = (
     "has a port that does not exist",
     "must be an uncompressed P-256 point",
     "must be 16 bytes as base64url",
+    "is not a cursor of this list",
+    "must be left out where there is a cursor",
 )
 # A word beside an id, as in /appointments/book beside /appointments/{appointment_id}: another method on the word
 # is refused as a wrong id, by 400 instead of 405.

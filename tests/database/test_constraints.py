@@ -139,7 +139,7 @@ async def test_a_conflict_that_passes_is_not_seen(api: httpx.AsyncClient, world:
 
 
 @asynccontextmanager
-async def application(url: str, **changes: int) -> AsyncIterator[httpx.AsyncClient]:
+async def application(url: str, **changes: object) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an application of its own, with other settings."""
     app: FastAPI = create_app(test_settings(url).model_copy(update=changes))
     async with app.router.lifespan_context(app):

@@ -80,6 +80,7 @@ NEAR_URL = "postgresql://me:hunter2@127.0.0.1:1/h"
 @pytest.mark.parametrize(("name", "urls"), [
     ("DATABASE_URL", {"DATABASE_URL": FAR_URL}),
     ("HEALTH_MIGRATION_DATABASE_URL", {"DATABASE_URL": NEAR_URL, "HEALTH_MIGRATION_DATABASE_URL": FAR_URL}),
+    ("HEALTH_READ_DATABASE_URL", {"DATABASE_URL": NEAR_URL, "HEALTH_READ_DATABASE_URL": FAR_URL}),
 ])  # fmt: skip
 def test_no_command_goes_there(command: str, name: str, urls: dict[str, str], tmp_path: Path):
     arguments = {"serve": ["--port", "0"], "backup": [str(tmp_path / "dump")]}.get(command, [])

@@ -5,6 +5,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from health_services.pagination import write_cursor
 from tests.api.answers import instant, next_page, read_pages, refusal, shape
 from tests.factories import World, soon
 
@@ -157,4 +158,5 @@ async def test_pages_by_id(api: httpx.AsyncClient, world: World):
     ):
         assert await read_pages(api, path, 2) == [made[:2], made[2:4], made[4:]]
     answer = await api.get("/doctors?clinic_id=1&limit=2&specialty=CARDIOLOGY")
-    assert next_page(answer) == "/api/v1/doctors?clinic_id=1&specialty=CARDIOLOGY&skip=2&limit=2"
+    cursor = write_cursor((made[1],))
+    assert next_page(answer) == f"/api/v1/doctors?clinic_id=1&specialty=CARDIOLOGY&cursor={cursor}&limit=2"

@@ -31,8 +31,7 @@ async def test_it_refuses_what_is_too_much_and_says_until_when(tmp_path: Path):
     limiter = limiter_on(tmp_path / "counts", LOGIN, clock)
     for left in (2, 1, 0):
         await limiter.test("login", "ada")
-        await limiter.hit("login", "ada")
-        standing = await limiter.describe("login", "ada")
+        standing = await limiter.hit("login", "ada")
         assert standing is not None
         assert (standing.quota, standing.window, standing.remaining) == (3, 60, left)
     for refuse in (limiter.hit, limiter.test):
@@ -119,7 +118,7 @@ async def test_off_counts_nothing(tmp_path: Path):
     assert all([await passes(limiter, "login", "ada") for _ in range(50)])
     await limiter.test("login", "ada")
     await limiter.slow_down("login", "ada")
-    assert await limiter.describe("login", "ada") is None
+    assert await limiter.hit("login", "ada") is None
     await limiter.close()
     assert not (tmp_path / "counts").exists()
 

@@ -8,19 +8,19 @@ from health_services.access.service import Caller
 from health_services.access.trail import Trail
 
 
-def current_caller(request: Request) -> Caller:
+async def current_caller(request: Request) -> Caller:
     """The caller whom the route let pass."""
     caller: Caller = request.state.caller
     return caller
 
 
-def possible_caller(request: Request) -> Caller | None:
+async def possible_caller(request: Request) -> Caller | None:
     """The caller, where a door is open to strangers too."""
     caller: Caller | None = request.state.caller
     return caller
 
 
-def current_trail(request: Request) -> Trail:
+async def current_trail(request: Request) -> Trail:
     """What the audit will tell of this request."""
     trail: Trail = request.state.trail
     return trail

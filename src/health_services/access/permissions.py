@@ -28,8 +28,9 @@ class Rule:
     for nobody. `is_question`: a POST that changes nothing, asked anew each time. `takes_form`: what is sent is a
     browser's form, which the endpoint does not read. `is_audited`: each request leaves a row in the audit; false only
     for what is about nobody. `is_account`: how one signs in oneself, which no API key reaches, and which stays open to
-    whoever must still enrol a second factor or verify an address. `name` is the permission's, and the scope that an API
-    key needs.
+    whoever must still enrol a second factor or verify an address. `has_turns`: passwords are looked at in turn
+    (auth/turns.py), and whoever waits for his keeps nobody from the database. `name` is the permission's, and the scope
+    that an API key needs.
     """
 
     roles: frozenset[Role]
@@ -40,7 +41,13 @@ class Rule:
     takes_form: bool = False
     is_audited: bool = True
     is_account: bool = False
+    has_turns: bool = False
     name: str = ""
+
+    @property
+    def is_public(self) -> bool:
+        """Whether it is about nobody and asked by nobody."""
+        return self.token is Token.IGNORED and not self.is_audited
 
 
 P, D, S, A = Role.PATIENT, Role.DOCTOR, Role.STAFF, Role.ADMIN
@@ -49,6 +56,7 @@ _EVERYBODY = frozenset(Role)
 _DIRECTORY = Rule(_EVERYBODY, Token.IGNORED, cache="public", is_audited=False)
 # Who signs in is not known yet: what is sent proves it.
 _ENTRANCE = Rule(_EVERYBODY, Token.IGNORED, is_account=True)
+_BY_PASSWORD = replace(_ENTRANCE, has_turns=True)
 _ACCOUNT = Rule(_EVERYBODY, is_account=True)
 
 
@@ -57,17 +65,17 @@ def _only(*roles: Role) -> Rule:
 
 
 PERMISSIONS: dict[str, Rule] = {
-    "auth:register": Rule(_EVERYBODY, Token.WELCOME),
-    "auth:login": _ENTRANCE,
+    "auth:register": Rule(_EVERYBODY, Token.WELCOME, has_turns=True),
+    "auth:login": _BY_PASSWORD,
     "auth:refresh": _ENTRANCE,
     "auth:logout": _ENTRANCE,
     "auth:verify-email": _ENTRANCE,
-    "auth:reset-password": _ENTRANCE,
-    "auth:accept-invitation": _ENTRANCE,
+    "auth:reset-password": _BY_PASSWORD,
+    "auth:accept-invitation": _BY_PASSWORD,
     "auth:profile": Rule(_EVERYBODY, takes_token_in_query=True, is_account=True),
     "auth:sessions": _ACCOUNT,
-    "auth:reauthenticate": _ACCOUNT,
-    "auth:password": _ACCOUNT,
+    "auth:reauthenticate": replace(_ACCOUNT, has_turns=True),
+    "auth:password": replace(_ACCOUNT, has_turns=True),
     "auth:resend-verification": _ACCOUNT,
     "auth:second-factors": _ACCOUNT,
     "api-keys:read": _ACCOUNT,

@@ -13,6 +13,7 @@ from health_services.access.trail import Trail, canonical
 from health_services.api.origin import address_of
 from health_services.api.problems import status_of
 from health_services.database.engine import Database
+from health_services.database.postponed import write_all
 from health_services.database.sealing import vault_of
 
 # Longer numbers are no ids, and would not be kept either.
@@ -34,11 +35,11 @@ def trail_of(request: Request, action: str) -> Trail:
     )
 
 
-async def record(session: AsyncSession, trail: Trail, status: int) -> None:
-    """Add the row in the session's transaction; one round trip."""
+def record(session: AsyncSession, trail: Trail, status: int) -> None:
+    """Add the row in the session's transaction, with what else is postponed there."""
     entry = trail.entry(status, datetime.now(UTC))
     key_id, mac = vault_of(session).authenticate(b"audit", canonical(entry))
-    await AuditRepository(session).record(entry | {"key_id": key_id, "mac": mac})
+    AuditRepository(session).record(entry | {"key_id": key_id, "mac": mac})
 
 
 async def record_alone(database: Database, trail: Trail, error: Exception) -> None:
@@ -48,6 +49,7 @@ async def record_alone(database: Database, trail: Trail, error: Exception) -> No
     """
     try:
         async with database.reading() as session:
-            await record(session, trail, status_of(error))
+            record(session, trail, status_of(error))
+            await write_all(session)
     except (DBAPIError, PoolTimeoutError, OSError):
         log.error("not audited", action=trail.action, request_id=trail.request_id, status=status_of(error))  # noqa: TRY400

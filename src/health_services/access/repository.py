@@ -5,16 +5,22 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services.database.base import AnyRow
+from health_services.database.driver import Row, Statement, fetch
+from health_services.database.postponed import Write, postpone
 
-_BY_SESSION = text("SELECT * FROM act_as(:user_id, :session_id)")
-_BY_KEY = text("SELECT * FROM act_as_key(:prefix, :key_hash)")
+_BY_SESSION = Statement("SELECT * FROM act_as(:user_id, :session_id)")
+_BY_KEY = Statement("SELECT * FROM act_as_key(:prefix, :key_hash)")
 _CONCERNS = text("SELECT whom_it_concerns(:kind, :object)")
-_RECORD = text(
-    """INSERT INTO audit_log (nonce, at, user_id, via, action, object, patient_ids, user_ids, address, outcome, status,
-                              request_id, key_id, mac)
+_RECORD = Write(
+    (
+        (
+            "audited",
+            """INSERT INTO audit_log (nonce, at, user_id, via, action, object, patient_ids, user_ids, address, outcome,
+                              status, request_id, key_id, mac)
        VALUES (:nonce, :at, CAST(:user_id AS bigint), :via, :action, :object, CAST(:patient_ids AS bigint[]),
-               CAST(:user_ids AS bigint[]), :address, :outcome, :status, :request_id, :key_id, :mac)"""
+               CAST(:user_ids AS bigint[]), :address, :outcome, :status, :request_id, :key_id, :mac)""",
+        ),
+    )
 )
 
 
@@ -24,14 +30,14 @@ class CallerRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def by_session(self, user_id: int, session_id: int | None) -> AnyRow | None:
+    async def by_session(self, user_id: int, session_id: int | None) -> Row | None:
         """The active account, by a session of its own that lives, or by none; one round trip."""
         values = {"user_id": user_id, "session_id": session_id}
-        return (await self._session.execute(_BY_SESSION, values)).one_or_none()
+        return next(iter(await fetch(self._session, _BY_SESSION, values)), None)
 
-    async def by_key(self, prefix: str, key_hash: bytes) -> AnyRow | None:
+    async def by_key(self, prefix: str, key_hash: bytes) -> Row | None:
         """The active account behind an API key that is neither revoked nor expired; one round trip."""
-        return (await self._session.execute(_BY_KEY, {"prefix": prefix, "key_hash": key_hash})).one_or_none()
+        return next(iter(await fetch(self._session, _BY_KEY, {"prefix": prefix, "key_hash": key_hash})), None)
 
 
 class AuditRepository:
@@ -40,9 +46,9 @@ class AuditRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def record(self, values: dict[str, Any]) -> None:
-        """Add a row; nobody who serves requests can change or remove it."""
-        await self._session.execute(_RECORD, values)
+    def record(self, values: dict[str, Any]) -> None:
+        """Add a row before the transaction is committed; nobody who serves requests can change or remove it."""
+        postpone(self._session, _RECORD, values)
 
     async def concerned(self, kind: str, object_id: int) -> int | None:
         """Which patient a `patient` or an `appointment` concerns, seen or not; None if there is no such thing."""

@@ -30,11 +30,15 @@ from health_services.access.service import Caller
 from health_services.access.tokens import Bearer
 from health_services.access.trail import Trail
 from health_services.api.json_body import StrictRequest
+from health_services.api.kept import is_known
 from health_services.api.traffic import count
 from health_services.database import idempotency
+from health_services.database.changes import touched
 from health_services.database.constraints import is_worth_retrying, translate
 from health_services.database.engine import Database
+from health_services.database.postponed import write_all
 from health_services.errors import ConflictException, FieldError, HealthServicesError, ValidationException
+from health_services.freshness.answers import Answer, Keeping
 
 ATTEMPTS = 4
 _IDEMPOTENCY_KEY = re.compile(r'"([ !#-~]{1,255})"|([ !#-~][ -~]{0,254})')
@@ -134,9 +138,14 @@ async def _browse(request: Request, door: _Door, database: Database) -> Response
     """The public directory: each statement on its own, nobody asked, nothing noted."""
     request.state.caller = None
     _refuse_unknown_parameters(request, door.known)
-    async with database.reading() as session:
+
+    async def look(session: AsyncSession) -> Response:
         request.state.session = session
         return _cacheable(request, door.rule, await door.carry_out(request))
+
+    # Who has changed something sees it at once, since he shows who he is; a replica may lag behind.
+    is_somebody = "authorization" in request.headers or "x-api-key" in request.headers
+    return await database.browsing.read(look, from_main=is_somebody)
 
 
 def _cacheable(request: Request, rule: Rule, response: Response) -> Response:
@@ -145,11 +154,14 @@ def _cacheable(request: Request, rule: Rule, response: Response) -> Response:
     seen = bytes(response.body) + response.headers.get("link", "").encode()
     etag = f'W/"{hashlib.blake2b(seen, digest_size=16).hexdigest()}"'
     headers = {"ETag": etag, "Cache-Control": f"{rule.cache}, no-cache"}
-    asked_for = {tag.strip() for tag in request.headers.get("if-none-match", "").split(",")}
-    if asked_for & {etag, etag.removeprefix("W/"), "*"}:
-        return Response(status_code=304, headers=headers)
     response.headers.update(headers)
-    return response
+    not_modified = Response(status_code=304, headers=headers)
+    keeping: Keeping | None = request.scope["state"].get("keeping")
+    if keeping is not None:
+        route = {name: request.scope[name] for name in ("endpoint", "path_params", "route")}
+        raw, short = tuple(response.raw_headers), tuple(not_modified.raw_headers)
+        keeping.keep(Answer(raw, short, etag, bytes(response.body), route))
+    return not_modified if is_known(etag, request.headers.get("if-none-match", "")) else response
 
 
 async def _transact(request: StrictRequest, door: _Door, database: Database, ask: _Ask, trail: Trail) -> Response:
@@ -189,29 +201,34 @@ async def _once(request: StrictRequest, door: _Door, session: AsyncSession, ask:
         response = Response(kept.body, kept.status, headers=headers, media_type="application/json")
     else:
         response = _cacheable(request, rule, await door.carry_out(request))
-        if attempt and not await _kept(session, attempt, rule, response, trail, secrets[0]):
-            await session.rollback()
-            return None
+        if attempt:
+            _keep(session, attempt, rule, response, trail, secrets[0])
     if rule.is_audited:
-        await record(session, trail, response.status_code)
-    await session.commit()
+        record(session, trail, response.status_code)
+    if not idempotency.was_first(await write_all(session)):
+        await session.rollback()
+        return None
+    try:
+        await session.commit()
+    finally:  # where that failed, nobody knows whether it was committed
+        request.app.state.versions.change(touched(session))
     return response
 
 
-async def _kept(
+def _keep(
     session: AsyncSession,
     attempt: idempotency.Attempt,
     rule: Rule,
     response: Response,
     trail: Trail,
     secret: bytes,
-) -> bool:
-    """Whether this is the first request with its key, whose answer is given again; secrets are shown only once."""
+) -> None:
+    """Let the answer be given again to whoever sends this again; secrets are shown only once."""
     body = bytes(response.body)
     if rule.is_account and body:
-        return await idempotency.keep_only_that(session, attempt, response.status_code)
-    answer = idempotency.Answer(response.status_code, body, trail.about())
-    return await idempotency.keep(session, attempt, answer, secret)
+        idempotency.keep_only_that(session, attempt, response.status_code)
+    else:
+        idempotency.keep(session, attempt, idempotency.Answer(response.status_code, body, trail.about()), secret)
 
 
 async def _idempotent_attempt(request: Request, caller: Caller | None, rule: Rule) -> idempotency.Attempt | None:

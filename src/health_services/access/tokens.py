@@ -1,8 +1,12 @@
 """Access tokens: HS256 JSON Web Tokens (RFC 7519) that say who somebody is, never what he may do."""
 
+import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import jwt
@@ -72,14 +76,20 @@ class Tokens:
         return Bearer(int(subject), session_id)
 
 
-def _claims(token: str, secret: bytes) -> dict[str, Any] | None:
+def _claims(token: str, secret: bytes) -> Mapping[str, Any] | None:
     try:
-        claims: dict[str, Any] = jwt.decode(
-            token, secret, algorithms=[ALGORITHM], audience=AUDIENCE, options={"require": _REQUIRED}
-        )
+        claims = _verified(token, secret)
+        return claims if time.time() < claims["exp"] else None
     except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
         return None
-    return claims
+
+
+@lru_cache(maxsize=4096)
+def _verified(token: str, secret: bytes) -> Mapping[str, Any]:
+    """The claims of a token that we signed; whoever asks once more asks again for its end, which alone can change."""
+    return MappingProxyType(
+        jwt.decode(token, secret, algorithms=[ALGORITHM], audience=AUDIENCE, options={"require": _REQUIRED})
+    )
 
 
 def secrets_of(settings: Settings) -> tuple[bytes, ...]:

@@ -13,7 +13,9 @@ from health_services.announcements import service as announcements
 from health_services.auth import verification
 from health_services.clinics.repository import ClinicRepository
 from health_services.database.base import AnyRow
+from health_services.database.changes import touch
 from health_services.errors import ConflictException, ResourceNotFoundException
+from health_services.freshness.versions import DIRECTORY
 from health_services.limits.limiter import Limiter
 from health_services.one_time_tokens import service as one_time_tokens
 from health_services.one_time_tokens.models import Purpose
@@ -120,6 +122,7 @@ async def update_own(
     old_email = user.email
     for field, value in changes.items():
         setattr(user, field, value)
+    touch(session, DIRECTORY)  # which names doctors
     await session.flush()
     if "email" in changes:
         # counted once it is known that nobody else has the address, or a stranger could use up its owner's mails

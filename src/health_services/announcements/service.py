@@ -45,8 +45,11 @@ class Happening:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-async def of_appointment(session: AsyncSession, happening: Happening, now: datetime) -> None:
-    """Write all that is to be sent about it, in the transaction of the change itself; one round trip."""
+async def of_appointment(session: AsyncSession, happening: Happening, now: datetime, *, is_urgent: bool = True) -> None:
+    """Write all that is to be sent about it, in the transaction of the change itself.
+
+    One round trip; none unless it is urgent: then it is written before the commit.
+    """
     kind, visit = happening.kind, happening.visit
     messages = at_once(kind, happening.contact, visit, now, happening.data)
     if kind in REMINDING:
@@ -57,7 +60,10 @@ async def of_appointment(session: AsyncSession, happening: Happening, now: datet
         "body": body_of(EVENTS[kind], now, happening.shown),
     }
     await AnnouncementRepository(session).write(
-        messages=_rows(messages), events=[event], superseded=visit.appointment_id if kind in SUPERSEDING else None
+        messages=_rows(messages),
+        events=[event],
+        superseded=visit.appointment_id if kind in SUPERSEDING else None,
+        is_urgent=is_urgent,
     )
 
 

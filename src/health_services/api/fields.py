@@ -136,6 +136,8 @@ Id = Annotated[int, Field(strict=True, ge=1, le=BIGINT_MAX)]
 IdInUrl = Annotated[int, Field(ge=1, le=BIGINT_MAX, examples=[1]), BeforeValidator(_digits)]
 SkipInUrl = Annotated[int, Field(ge=0, le=MAX_SKIP), BeforeValidator(_digits)]
 LimitInUrl = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_digits)]
+# Its form is nobody's business: what is not one of ours is refused where the list's order is known.
+CursorInUrl = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Truth = Annotated[bool, Field(strict=True)]
 TruthInUrl = Annotated[bool, BeforeValidator(_truth)]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
+import orjson
 import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -142,6 +143,10 @@ def _redacted(name: str) -> str:
     return f"{name if re.fullmatch('[a-z_]{1,40}', name) else '…'}=[redacted]"
 
 
+def _as_json(event: Any, **_: Any) -> str:
+    return orjson.dumps(event, default=str).decode()
+
+
 class _StandardError:
     """Standard error as it is now; that its reader is gone stops nothing."""
 
@@ -168,7 +173,7 @@ def configure_logging(level: str, *, as_text: bool) -> None:
     _PROCESSORS[:] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer(),
+        structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer(serializer=_as_json),
     ]
     structlog.configure(
         processors=_PROCESSORS,

@@ -1,9 +1,11 @@
 """What the OpenAPI document says of errors, and how it is put together."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.routing import BaseRoute
 
 from health_services.api.fields import BIGINT_MAX
 from health_services.api.problems import MEDIA_TYPE, slug
@@ -12,6 +14,7 @@ from health_services.errors import (
     AuthorizationException,
     HealthServicesError,
     IdempotencyKeyReusedException,
+    OverloadedException,
     PayloadTooLargeException,
     RateLimitedException,
     RequestInProgressException,
@@ -49,7 +52,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 
 def errors(*classes: ErrorClass, wrong_credentials: bool = False) -> dict[int | str, dict[str, Any]]:
     """The `responses` of an endpoint that can raise these; what every endpoint can raise is added by itself."""
-    declared = [*classes, ValidationException, HealthServicesError, UnavailableException]
+    declared = [*classes, ValidationException, HealthServicesError, UnavailableException, OverloadedException]
     if wrong_credentials:
         declared.append(AuthenticationException)
     return _responses(declared)
@@ -80,14 +83,17 @@ def _example(error: ErrorClass) -> dict[str, Any]:
     return example
 
 
-def describe(app: FastAPI, rules: dict[str, Any]) -> dict[str, Any]:
-    """The document; `rules` maps each operation's id to its access rule, for security and the errors that follow."""
+def describe(app: FastAPI, routes: Sequence[BaseRoute], rules: dict[str, Any]) -> dict[str, Any]:
+    """The document of these routes.
+
+    `rules` maps each operation's id to its access rule, for security and the errors that follow.
+    """
     document = get_openapi(
         title=app.title,
         version=app.version,
         description=app.description,
         tags=app.openapi_tags,
-        routes=app.routes,
+        routes=routes,
     )
     components = document.setdefault("components", {})
     components["securitySchemes"] = {

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from health_services.errors import (
     FieldError,
     HealthServicesError,
+    OverloadedException,
     RateLimitedException,
     ResourceNotFoundException,
     UnavailableException,
@@ -51,8 +52,9 @@ def of_error(error: HealthServicesError) -> Response:
         response.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, UnavailableException):
         response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    if isinstance(error, RateLimitedException):
+    if isinstance(error, (RateLimitedException, OverloadedException)):
         response.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, RateLimitedException):
         response.headers.update(error.standing.headers)
     return response
 

@@ -17,8 +17,7 @@ async def count(source: HTTPConnection | Scope, name: str, *key: str) -> None:
     Raises RateLimitedException where it is exhausted. `source` is the request or its scope.
     """
     limiter: Limiter = source["app"].state.limiter
-    await limiter.hit(name, *key)
-    standing = await limiter.describe(name, *key)
+    standing = await limiter.hit(name, *key)
     if standing is not None:
         source["state"]["ratelimit"].append(standing)
 

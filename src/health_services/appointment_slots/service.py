@@ -10,6 +10,7 @@ from health_services.announcements import service as announcements
 from health_services.appointment_slots.repository import AppointmentSlotRepository
 from health_services.appointment_slots.schemas import SlotCreate, SlotRead
 from health_services.database.base import AnyRow
+from health_services.database.changes import touch
 from health_services.database.constraints import OVERLAP
 from health_services.errors import (
     AuthorizationException,
@@ -19,6 +20,7 @@ from health_services.errors import (
     ResourceNotFoundException,
     ValidationException,
 )
+from health_services.freshness.versions import of_slot
 from health_services.webhooks.models import Event
 
 NO_SLOT = "There is no such slot."
@@ -64,6 +66,7 @@ async def _create(
     overlapping = sorted({*_overlapping_each_other(slots), *await repository.overlapping(rows)})
     _refuse([FieldError(name(place, "slot_datetime"), OVERLAP) for place in overlapping], ConflictException)
     made = await repository.add(rows)
+    touch(session, *(name for slot in made for name in of_slot(slot.id, slot.doctor_id, slot.clinic_id)))
     await _announce(session, Event.SLOT_CREATED, made, now)
     return made
 
@@ -149,6 +152,7 @@ async def delete(session: AsyncSession, caller: Caller, slot_id: int, now: datet
     if not slot.is_active:
         raise ResourceNotFoundException(NO_SLOT)
     slot.is_active = False
+    touch(session, *of_slot(slot.id, slot.doctor_id, slot.clinic_id))
     await session.flush()
     gone = await read(session, slot_id)
     await _announce(session, Event.SLOT_DELETED, [gone], now)

@@ -33,7 +33,7 @@ patient_router = APIRouter(prefix="/patients", tags=["Patients"], route_class=Gu
 doctor_router = APIRouter(prefix="/doctors", tags=["Doctors"], route_class=GuardedRoute)
 
 
-def requested_filter(
+async def requested_filter(
     status: Annotated[AppointmentStatus | None, Query()] = None,
     clinic_id: Annotated[IdInUrl | None, Query()] = None,
     patient_id: Annotated[IdInUrl | None, Query()] = None,

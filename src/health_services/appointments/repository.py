@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import func, select, text, true
+from sqlalchemy import Select, bindparam, func, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -13,6 +14,7 @@ from health_services.appointment_slots.models import AppointmentSlot as Slot
 from health_services.appointments.models import Appointment, AppointmentStatus
 from health_services.clinics.models import Clinic
 from health_services.database.base import AnyRow
+from health_services.database.driver import Row, Statement, fetch
 from health_services.database.sealing import opened, sealed, vault_of
 from health_services.pagination import Page
 
@@ -25,11 +27,11 @@ _COLUMNS = (
 
 _TABLE, _SEALED = "appointments", ("reason_for_visit", "notes")
 # A sealed text is bound to its row's id, which has to be known before.
-_NEXT_ID = text("SELECT nextval(pg_get_serial_sequence('appointments', 'id'))")
+_NEXT_ID = Statement("SELECT nextval(pg_get_serial_sequence('appointments', 'id')) AS id")
 
 # One statement decides and writes. What it read may be stale by the time it writes; then the triggers and
 # constraints behind the INSERT refuse, after they have waited for whoever was first.
-_BOOK = text(
+_BOOK = Statement(
     """WITH place AS (
            SELECT s.id, s.doctor_id, s.clinic_id, s.slot_datetime, s.duration_minutes, c.time_zone,
                   p.user_id AS patient_user_id
@@ -54,7 +56,7 @@ _BOOK = text(
 )
 
 # Everything that can stand against a booking, for a kind answer after one was refused.
-_FACTS = text(
+_FACTS = Statement(
     """SELECT s.id AS slot_id, s.doctor_id, s.clinic_id, s.is_active AS slot_is_active, s.slot_datetime,
               s.booked_count >= s.capacity AS is_full, d.is_active AS doctor_is_active,
               c.is_active AS clinic_is_active,
@@ -85,6 +87,10 @@ class Booking:
     is_agreed: bool
 
 
+class Booked(SimpleNamespace):
+    """An appointment that was made, as AppointmentRead names it; with `time_zone` and `contact`."""
+
+
 @dataclass(frozen=True)
 class Filter:
     """Which appointments are asked for; both ends of the slot's start are included.
@@ -100,9 +106,31 @@ class Filter:
     date_to: datetime | None = None
     clinic_ids: Collection[int] | None = None
 
+    @property
+    def is_short(self) -> bool:
+        """Whether it is of a month at most."""
+        return bool(self.date_from and self.date_to and self.date_to - self.date_from <= timedelta(days=31))
+
     def of_doctor(self, doctor_id: int | None) -> "Filter":
         """The same for one doctor."""
         return replace(self, doctor_id=doctor_id)
+
+
+def _within(query: Select[*tuple[Any, ...]], wanted: Filter) -> Select[*tuple[Any, ...]]:
+    """Only what begins then; the slot's doctor and clinic are the appointment's, and have an index with the time."""
+    if wanted.date_from is not None:
+        query = query.where(Slot.slot_datetime >= wanted.date_from)
+    if wanted.date_to is not None:
+        query = query.where(Slot.slot_datetime <= wanted.date_to)
+    if wanted.date_from is None and wanted.date_to is None:
+        return query
+    if wanted.doctor_id is not None:
+        query = query.where(Slot.doctor_id == wanted.doctor_id)
+    if wanted.clinic_id is not None:
+        query = query.where(Slot.clinic_id == wanted.clinic_id)
+    if wanted.clinic_ids is not None:
+        query = query.where(Slot.clinic_id.in_(wanted.clinic_ids))
+    return query
 
 
 class AppointmentRepository:
@@ -111,18 +139,20 @@ class AppointmentRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def book(self, booking: Booking, now: datetime) -> AnyRow | None:
+    async def book(self, booking: Booking, now: datetime) -> Booked | None:
         """Take a place; None if something that `facts` can name stands against it."""
         values = {**vars(booking), "now": now, "id": None}
         if booking.reason is not None:
-            values["id"] = appointment_id = int(await self._session.scalar(_NEXT_ID))
+            ((appointment_id,),) = await fetch(self._session, _NEXT_ID, {})
             reason = vault_of(self._session).seal(_TABLE, "reason_for_visit", appointment_id, booking.reason)
-            values["reason"] = reason
-        return self._opened((await self._session.execute(_BOOK, values)).all())
+            values |= {"id": appointment_id, "reason": reason}
+        rows = await fetch(self._session, _BOOK, values)
+        return Booked(**{**rows[0], "reason_for_visit": booking.reason}) if rows else None
 
-    async def facts(self, slot_id: int, patient_id: int) -> AnyRow:
+    async def facts(self, slot_id: int, patient_id: int) -> Row:
         """What stands against a booking; `slot_id` and `patient_id` are null where there is no such thing."""
-        return (await self._session.execute(_FACTS, {"slot_id": slot_id, "patient_id": patient_id})).one()
+        (row,) = await fetch(self._session, _FACTS, {"slot_id": slot_id, "patient_id": patient_id})
+        return row
 
     async def get(self, appointment_id: int) -> AnyRow | None:
         """One appointment, also one entered in error."""
@@ -172,8 +202,10 @@ class AppointmentRepository:
     async def list(self, wanted: Filter, page: Page) -> Sequence[AnyRow]:
         """Appointments by id, without those entered in error; one more than the page holds."""
         query = select(*_COLUMNS).join(Slot, Slot.id == Appointment.slot_id).where(Appointment.is_active)
+        if wanted.status is not None:
+            # In the statement's text, so that an index of what is seldom is known to do.
+            query = query.where(Appointment.status == bindparam(None, wanted.status, literal_execute=True))
         for column, value in (
-            (Appointment.status, wanted.status),
             (Appointment.doctor_id, wanted.doctor_id),
             (Appointment.clinic_id, wanted.clinic_id),
             (Appointment.patient_id, wanted.patient_id),
@@ -182,11 +214,10 @@ class AppointmentRepository:
                 query = query.where(column == value)
         if wanted.clinic_ids is not None:
             query = query.where(Appointment.clinic_id.in_(wanted.clinic_ids))
-        if wanted.date_from is not None:
-            query = query.where(Slot.slot_datetime >= wanted.date_from)
-        if wanted.date_to is not None:
-            query = query.where(Slot.slot_datetime <= wanted.date_to)
-        rows = await self._session.execute(query.order_by(Appointment.id).offset(page.skip).limit(page.probe))
+        query = _within(query, wanted)
+        # What is short is found by its slots and then sorted: in the order of ids, all before it would be read as well.
+        key = Appointment.id + 0 if wanted.is_short else Appointment.id
+        rows = await self._session.execute(page.of(query, key))
         return opened(self._session, _TABLE, _SEALED, rows.all())
 
     def _opened(self, rows: Sequence[AnyRow]) -> AnyRow | None:

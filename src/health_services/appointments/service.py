@@ -10,7 +10,7 @@ from health_services.access.service import Caller, refusal
 from health_services.announcements import service as announcements
 from health_services.announcements.service import Happening
 from health_services.appointments.models import LIVE, Appointment, AppointmentStatus
-from health_services.appointments.repository import AppointmentRepository, Booking, Filter
+from health_services.appointments.repository import AppointmentRepository, Booked, Booking, Filter
 from health_services.appointments.schemas import (
     AppointmentCancel,
     AppointmentCreate,
@@ -19,7 +19,9 @@ from health_services.appointments.schemas import (
 )
 from health_services.calendars import service as calendars
 from health_services.database.base import AnyRow
+from health_services.database.changes import touch
 from health_services.database.constraints import DAY_FULL, SLOT_FULL, SLOT_INACTIVE
+from health_services.database.driver import Row
 from health_services.doctors.service import read as read_doctor
 from health_services.errors import (
     AuthorizationException,
@@ -30,6 +32,7 @@ from health_services.errors import (
     SlotUnavailableException,
     ValidationException,
 )
+from health_services.freshness.versions import of_slot
 from health_services.notifications.models import Kind
 from health_services.notifications.planning import Contact, PlannedVisit
 from health_services.notifications.repository import NotificationRepository
@@ -62,8 +65,9 @@ async def book(session: AsyncSession, caller: Caller, request: AppointmentCreate
         )
         row = await appointments.book(booking, now)
         if row is not None:
-            await _announce(session, Kind.APPOINTMENT_BOOKED, row, row, now)
-            return _shown_to(caller, row)
+            made = AppointmentRead.model_validate(row)
+            await _announce(session, Kind.APPOINTMENT_BOOKED, made, row, now, is_urgent=False)
+            return made  # which has no notes yet
     facts = await appointments.facts(request.slot_id, request.patient_id)
     raise why_not_booked(facts, request, now, is_allowed=is_allowed)
 
@@ -78,9 +82,7 @@ def may_book(caller: Caller, request: AppointmentCreate) -> bool:
     )
 
 
-def why_not_booked(
-    facts: AnyRow, request: AppointmentCreate, now: datetime, *, is_allowed: bool
-) -> HealthServicesError:
+def why_not_booked(facts: Row, request: AppointmentCreate, now: datetime, *, is_allowed: bool) -> HealthServicesError:
     """The first reason, in the order in which the contract names them."""
     if facts.slot_id is None:
         return ResourceNotFoundException("There is no such slot.")
@@ -99,7 +101,7 @@ def why_not_booked(
     return SlotUnavailableException(_why_unavailable(facts, now))
 
 
-def _why_unavailable(facts: AnyRow, now: datetime) -> str:
+def _why_unavailable(facts: Row, now: datetime) -> str:
     if not facts.slot_is_active:
         return SLOT_INACTIVE
     if not facts.doctor_is_active:
@@ -130,12 +132,20 @@ async def cancel(
 
 
 async def _announce(
-    session: AsyncSession, kind: Kind, changed: AnyRow | AppointmentRead, slot: AnyRow, now: datetime, **data: str
+    session: AsyncSession,
+    kind: Kind,
+    changed: AppointmentRead,
+    slot: AnyRow | Booked,
+    now: datetime,
+    *,
+    is_urgent: bool = True,
+    **data: str,
 ) -> None:
-    """Write what the patient and other systems are told; `slot` carries his `contact` and the clinic's zone."""
+    """Write what is to be told, and end kept lists; `slot` carries the patient's `contact` and the clinic's zone."""
+    touch(session, *of_slot(changed.slot_id, changed.doctor_id, changed.clinic_id))
     visit = PlannedVisit(changed.id, changed.revision, slot.slot_datetime, slot.time_zone)
-    shown = AppointmentRead.model_validate(changed).model_dump(mode="json")
-    await announcements.of_appointment(session, Happening(kind, visit, Contact.read(slot.contact), shown, data), now)
+    happening = Happening(kind, visit, Contact.read(slot.contact), changed.model_dump(mode="json"), data)
+    await announcements.of_appointment(session, happening, now, is_urgent=is_urgent)
 
 
 async def update(

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from health_services.access.dependencies import CurrentCaller
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
-from health_services.api.dependencies import Paging, Session
+from health_services.api.dependencies import Listing, Session, listed_by
 from health_services.api.fields import IdInUrl, Instant, Line100
 from health_services.api.openapi import errors
 from health_services.audit import service
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/audit", tags=["Audit"], route_class=GuardedRoute)
 patient_router = APIRouter(prefix="/patients", tags=["Patients"], route_class=GuardedRoute)
 
 
-def requested_filter(
+async def requested_filter(
     user_id: Annotated[IdInUrl | None, Query(description="who acted")] = None,
     patient_id: Annotated[IdInUrl | None, Query(description="whose data it was")] = None,
     action: Annotated[Line100 | None, Query(description="an operation's id, or a command's name")] = None,
@@ -33,6 +33,7 @@ def requested_filter(
 
 
 Wanted = Annotated[Filter, Depends(requested_filter, scope="function")]
+ByTime = Annotated[Listing, listed_by("at", "id")]
 
 
 @router.get(
@@ -42,7 +43,7 @@ Wanted = Annotated[Filter, Depends(requested_filter, scope="function")]
     responses=errors(),
 )
 @requires("audit:read")
-async def list_audit(session: Session, caller: CurrentCaller, listing: Paging, wanted: Wanted) -> Any:
+async def list_audit(session: Session, caller: CurrentCaller, listing: ByTime, wanted: Wanted) -> Any:
     """Administrators: who did what to whom, the newest first. This request has its entry too."""
     return listing.answer(await service.entries(session, caller, wanted, listing.page))
 
@@ -54,6 +55,6 @@ async def list_audit(session: Session, caller: CurrentCaller, listing: Paging, w
     responses=errors(ResourceNotFoundException),
 )
 @requires("patients:access-log")
-async def list_accesses(session: Session, caller: CurrentCaller, patient_id: IdInUrl, listing: Paging) -> Any:
+async def list_accesses(session: Session, caller: CurrentCaller, patient_id: IdInUrl, listing: ByTime) -> Any:
     """The patient himself and administrators; the newest first, refused attempts and lists that showed him too."""
     return listing.answer(await service.accesses(session, caller, patient_id, listing.page))

@@ -10,6 +10,7 @@ from health_services.access.service import Caller, refusal
 from health_services.access.trail import Trail
 from health_services.audit.repository import AuditRepository, Filter
 from health_services.database.base import AnyRow
+from health_services.database.postponed import write_all
 from health_services.errors import ResourceNotFoundException
 from health_services.pagination import Page
 from health_services.patients.service import NO_PATIENT, exists
@@ -46,4 +47,5 @@ async def of_command(session: AsyncSession, action: str, *user_ids: int) -> None
     """
     trail = Trail(action=action, via=COMMAND, request_id=uuid.uuid4().hex)
     trail.regards(*user_ids)
-    await record(session, trail, DONE)
+    record(session, trail, DONE)
+    await write_all(session)

@@ -28,7 +28,7 @@ _INPUT = """<p><label>{label}
 _LONGEST_LANGUAGES = 200
 
 
-def _speaker(request: Request, locale: DefaultLocale) -> Speaker:
+async def _speaker(request: Request, locale: DefaultLocale) -> Speaker:
     """In the language of the browser, which names those of its user in the order in which he likes them."""
     wanted = request.headers.get("Accept-Language", "")[:_LONGEST_LANGUAGES].split(",")
     return Speaker(locale_for(*wanted, default=locale))

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
-from health_services.api.dependencies import Paging, Session
+from health_services.api.dependencies import Kept, Paging, Session
 from health_services.api.fields import IdInUrl, Line100
 from health_services.api.openapi import errors
 from health_services.clinics import service
@@ -19,6 +19,7 @@ from health_services.clinics.schemas import (
     ClinicUpdate,
 )
 from health_services.errors import ConflictException, ResourceNotFoundException
+from health_services.freshness.versions import DIRECTORY
 
 router = APIRouter(prefix="/clinics", tags=["Clinics"], route_class=GuardedRoute)
 
@@ -34,10 +35,12 @@ async def create_clinic(session: Session, body: ClinicCreate) -> Any:
 @requires("clinics:read")
 async def list_clinics(
     session: Session,
+    kept: Kept,
     listing: Paging,
     city: Annotated[Line100 | None, Query(description="without regard to case")] = None,
 ) -> Any:
     """Active clinics, by id; public."""
+    kept.rests_on(DIRECTORY)
     return listing.answer(await ClinicRepository(session).active(city, listing.page))
 
 
@@ -48,8 +51,9 @@ async def list_clinics(
     responses=errors(ResourceNotFoundException),
 )
 @requires("clinics:read")
-async def get_clinic(session: Session, clinic_id: IdInUrl) -> Any:
+async def get_clinic(session: Session, kept: Kept, clinic_id: IdInUrl) -> Any:
     """One clinic, also an inactive one; public."""
+    kept.rests_on(DIRECTORY)
     return await service.read(session, clinic_id)
 
 

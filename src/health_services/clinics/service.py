@@ -8,7 +8,9 @@ from health_services.clinics.models import Clinic
 from health_services.clinics.repository import ClinicRepository
 from health_services.clinics.schemas import ClinicCreate, ClinicStaffRead, ClinicUpdate
 from health_services.database.base import AnyRow
+from health_services.database.changes import touch
 from health_services.errors import ResourceNotFoundException, ValidationException
+from health_services.freshness.versions import DIRECTORY
 from health_services.users.models import Role
 from health_services.users.repository import UserRepository
 
@@ -17,6 +19,7 @@ NO_CLINIC = "There is no such clinic."
 
 async def create(session: AsyncSession, request: ClinicCreate) -> Clinic:
     """A new clinic, active from now on."""
+    touch(session, DIRECTORY)
     return await ClinicRepository(session).add(Clinic(**request.model_dump()))
 
 
@@ -35,6 +38,7 @@ async def update(session: AsyncSession, clinic_id: int, request: ClinicUpdate) -
         raise ResourceNotFoundException(NO_CLINIC)
     for field, value in request.sent().items():
         setattr(clinic, field, value)
+    touch(session, DIRECTORY)
     await session.flush()
     return clinic
 

@@ -5,6 +5,7 @@ A race that was lost at a constraint answers exactly like one that was seen befo
 
 from collections.abc import Callable
 
+import asyncpg
 from asyncpg.exceptions import InvalidCachedStatementError, OutdatedSchemaCacheError
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -73,7 +74,10 @@ _STALE = (InvalidCachedStatementError, OutdatedSchemaCacheError)
 
 
 def _cause(error: DBAPIError) -> BaseException | None:
-    return getattr(error.orig, "__cause__", None) or error.orig
+    """What the driver raised: SQLAlchemy wraps it, the door beneath SQLAlchemy (driver.py) does not."""
+    is_drivers_own = isinstance(error.orig, (asyncpg.PostgresError, asyncpg.InterfaceError))
+    wrapped: BaseException | None = None if is_drivers_own else getattr(error.orig, "__cause__", None)
+    return wrapped or error.orig
 
 
 def _is_stale(error: DBAPIError) -> bool:

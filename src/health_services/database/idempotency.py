@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from health_services.database.driver import Statement, fetch
+from health_services.database.postponed import Write, postpone
 from health_services.errors import (
     ConflictException,
     IdempotencyKeyReusedException,
@@ -32,18 +34,25 @@ SHORTEST_ANSWER = 28
 
 # The advisory lock tells of a first request that is still under way: the row of an open transaction cannot be seen. The
 # row is read by a statement of its own, whose snapshot is younger than the lock.
-_TAKE = text("SELECT pg_try_advisory_xact_lock(:lock)")
-_FIND = text(
+_TAKE = Statement("SELECT pg_try_advisory_xact_lock(:lock) AS is_alone")
+_FIND = Statement(
     """SELECT request_hash, status, answer FROM idempotency_keys
        WHERE user_id = :user_id AND key_hash = :key_hash AND created_at > now() - CAST(:lifetime AS interval)"""
 )
-_KEEP = text(
-    """INSERT INTO idempotency_keys AS k (user_id, key_hash, request_hash, status, answer)
-       VALUES (:user_id, :key_hash, :request_hash, :status, :answer)
+_KEEP = Write(
+    (
+        (
+            "kept",
+            """INSERT INTO idempotency_keys AS k (user_id, key_hash, request_hash, status, answer)
+       VALUES (:key_user_id, :key_hash, :request_hash, :key_status, :answer)
        ON CONFLICT (user_id, key_hash) DO UPDATE
          SET request_hash = excluded.request_hash, status = excluded.status, answer = excluded.answer,
              created_at = now()
-         WHERE k.created_at <= now() - CAST(:lifetime AS interval)"""
+         WHERE k.created_at <= now() - CAST(:lifetime AS interval)
+       RETURNING 1""",
+        ),
+    ),
+    is_counted=True,
 )
 _PURGE = text(
     """DELETE FROM idempotency_keys WHERE (user_id, key_hash) IN (
@@ -99,11 +108,11 @@ async def find(session: AsyncSession, attempt: Attempt, secrets: Sequence[bytes]
     Raises RequestInProgressException, IdempotencyKeyReusedException, and ConflictException where it was kept with
     another secret: the effect is there, its answer cannot be shown.
     """
-    is_alone = await session.scalar(_TAKE, {"lock": attempt.lock})
+    (turn,) = await fetch(session, _TAKE, {"lock": attempt.lock})
     values = {"user_id": attempt.user_id, "key_hash": attempt.key_hash, "lifetime": LIFETIME}
-    row = (await session.execute(_FIND, values)).one_or_none()
+    row = next(iter(await fetch(session, _FIND, values)), None)
     if row is None:
-        if not is_alone:
+        if not turn.is_alone:
             raise RequestInProgressException
         return None
     if not hmac.compare_digest(row.request_hash, attempt.request_hash):
@@ -116,31 +125,35 @@ async def find(session: AsyncSession, attempt: Attempt, secrets: Sequence[bytes]
     raise ConflictException("This request was carried out before; its answer is not kept any more.")
 
 
-async def keep(session: AsyncSession, attempt: Attempt, answer: Answer, secret: bytes) -> bool:
-    """Keep the first answer; False if another request with this key came first, and this one must be undone."""
+def keep(session: AsyncSession, attempt: Attempt, answer: Answer, secret: bytes) -> None:
+    """Keep the first answer, with what else is postponed in the transaction; `was_first` tells what became of it."""
     nonce = os.urandom(_NONCE_BYTES)
     sealed = nonce + _cipher(attempt, secret).encrypt(
         nonce, answer.about + b"\n" + answer.body, _FORM + attempt.key_hash
     )
-    return await _write(session, attempt, answer.status, sealed)
+    _write(session, attempt, answer.status, sealed)
 
 
-async def keep_only_that(session: AsyncSession, attempt: Attempt, status: int) -> bool:
-    """Keep that the request was carried out, and not what it answered, which is shown once; False as in `keep`."""
-    return await _write(session, attempt, status, b"")
+def keep_only_that(session: AsyncSession, attempt: Attempt, status: int) -> None:
+    """Keep that the request was carried out, and not what it answered, which is shown once; else as `keep`."""
+    _write(session, attempt, status, b"")
 
 
-async def _write(session: AsyncSession, attempt: Attempt, status: int, sealed: bytes) -> bool:
+def was_first(written: Mapping[str, int]) -> bool:
+    """Whether no other request with this key came first, by what `write_all` answered; else this one must be undone."""
+    return written.get("kept", 1) == 1
+
+
+def _write(session: AsyncSession, attempt: Attempt, status: int, sealed: bytes) -> None:
     values = {
-        "user_id": attempt.user_id,
+        "key_user_id": attempt.user_id,
         "key_hash": attempt.key_hash,
         "request_hash": attempt.request_hash,
-        "status": status,
+        "key_status": status,
         "answer": sealed,
         "lifetime": LIFETIME,
     }
-    result = await session.execute(_KEEP, values)
-    return bool(getattr(result, "rowcount", 0))
+    postpone(session, _KEEP, values)
 
 
 async def purge(session: AsyncSession, most: int) -> int:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
-from health_services.api.dependencies import Paging, Session
+from health_services.api.dependencies import Kept, Paging, Session
 from health_services.api.fields import IdInUrl, Line100
 from health_services.api.openapi import errors
 from health_services.clinics.service import read as read_clinic
@@ -14,6 +14,7 @@ from health_services.doctors import service
 from health_services.doctors.repository import DoctorRepository
 from health_services.doctors.schemas import DoctorCreate, DoctorRead, DoctorUpdate
 from health_services.errors import ConflictException, ResourceNotFoundException
+from health_services.freshness.versions import DIRECTORY
 
 router = APIRouter(prefix="/doctors", tags=["Doctors"], route_class=GuardedRoute)
 clinic_router = APIRouter(prefix="/clinics", tags=["Clinics"], route_class=GuardedRoute)
@@ -36,11 +37,13 @@ async def create_doctor(session: Session, body: DoctorCreate) -> Any:
 @requires("doctors:read")
 async def list_doctors(
     session: Session,
+    kept: Kept,
     listing: Paging,
     specialty: Annotated[Line100 | None, Query(description="without regard to case")] = None,
     clinic_id: Annotated[IdInUrl | None, Query()] = None,
 ) -> Any:
     """Active doctors, by id; public."""
+    kept.rests_on(DIRECTORY)
     return listing.answer(await DoctorRepository(session).active(specialty, clinic_id, listing.page))
 
 
@@ -51,8 +54,9 @@ async def list_doctors(
     responses=errors(ResourceNotFoundException),
 )
 @requires("doctors:read")
-async def get_doctor(session: Session, doctor_id: IdInUrl) -> Any:
+async def get_doctor(session: Session, kept: Kept, doctor_id: IdInUrl) -> Any:
     """One doctor, also an inactive one; public."""
+    kept.rests_on(DIRECTORY)
     return await service.read(session, doctor_id)
 
 
@@ -78,7 +82,8 @@ async def update_doctor(session: Session, doctor_id: IdInUrl, body: DoctorUpdate
     responses=errors(ResourceNotFoundException),
 )
 @requires("doctors:read")
-async def list_clinic_doctors(session: Session, listing: Paging, clinic_id: IdInUrl) -> Any:
+async def list_clinic_doctors(session: Session, kept: Kept, listing: Paging, clinic_id: IdInUrl) -> Any:
     """Active doctors of one clinic, by id; public."""
+    kept.rests_on(DIRECTORY)
     await read_clinic(session, clinic_id)
     return listing.answer(await DoctorRepository(session).active(None, clinic_id, listing.page))

@@ -4,10 +4,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.clinics.service import read as read_clinic
 from health_services.database.base import AnyRow
+from health_services.database.changes import touch
 from health_services.doctors.models import Doctor
 from health_services.doctors.repository import DoctorRepository
 from health_services.doctors.schemas import DoctorCreate, DoctorUpdate
 from health_services.errors import ConflictException, ResourceNotFoundException, ValidationException
+from health_services.freshness.versions import DIRECTORY
 from health_services.users.models import Role
 from health_services.users.repository import UserRepository
 
@@ -25,6 +27,7 @@ async def create(session: AsyncSession, request: DoctorCreate) -> AnyRow:
     if user.role is not Role.DOCTOR:
         raise ValidationException.of("user_id", "must be a user with the role doctor")
     await read_clinic(session, request.clinic_id)
+    touch(session, DIRECTORY)
     doctor_id = await DoctorRepository(session).add(Doctor(**request.model_dump()))
     return await read(session, doctor_id)
 
@@ -54,5 +57,6 @@ async def update(session: AsyncSession, doctor_id: int, request: DoctorUpdate) -
             raise ConflictException("This user's role is not doctor any more; change it first.")
     for field, value in changes.items():
         setattr(doctor, field, value)
+    touch(session, DIRECTORY)
     await session.flush()
     return await read(session, doctor_id)

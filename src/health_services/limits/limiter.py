@@ -12,7 +12,7 @@ from limits import RateLimitItem
 from health_services.errors import RateLimitedException
 from health_services.limits.redis_counts import RedisCounts
 from health_services.limits.shared_file import SharedFile
-from health_services.limits.window import OwnedCounts, Window
+from health_services.limits.window import OwnedCounts, Told, Window
 from health_services.settings import Settings
 from health_services.written_limits import MOST, Standing, limits_of
 
@@ -55,13 +55,18 @@ class Limiter:
         """Give back what counting needs."""
         await self._counts.close()
 
-    async def hit(self, name: str, *key: str, cost: int = 1) -> None:
-        """Count; raises RateLimitedException, and counts nothing, where the limit is exhausted for this key."""
+    async def hit(self, name: str, *key: str, cost: int = 1) -> Standing | None:
+        """Count; how far the limit is used up for this key then, None where nothing is counted.
+
+        Raises RateLimitedException, and counts nothing, where it is exhausted.
+        """
         if self._limits is None:
-            return
-        limit, place = self._limits[name], self._place(name, key)
-        if not await self._counts.acquire_sliding_window_entry(place, limit.amount, limit.get_expiry(), cost):
-            raise RateLimitedException(_standing(name, limit, await self._window(name, key), cost))
+            return None
+        limit, expiry = self._limits[name], self._limits[name].get_expiry()
+        is_counted, told = await self._counts.take(self._place(name, key), limit.amount, expiry, cost)
+        if not is_counted:
+            raise RateLimitedException(_standing(name, limit, _window(told, expiry), cost))
+        return _standing(name, limit, _window(told, expiry), 1)
 
     async def test(self, name: str, *key: str) -> None:
         """Raises RateLimitedException where `hit` would; counts nothing."""
@@ -70,12 +75,6 @@ class Limiter:
         window = await self._window(name, key)
         if window.count >= self._limits[name].amount:
             raise RateLimitedException(_standing(name, self._limits[name], window, 1))
-
-    async def describe(self, name: str, *key: str) -> Standing | None:
-        """How far the limit is used up for this key; None where nothing is counted."""
-        if self._limits is None:
-            return None
-        return _standing(name, self._limits[name], await self._window(name, key), 1)
 
     async def slow_down(self, name: str, *key: str) -> int:
         """Count a failure, and wait the longer the more there were for this key; how many there were. Never refuses.
@@ -98,10 +97,7 @@ class Limiter:
         return await self._look(self._place(name, key), self._limits[name].get_expiry())
 
     async def _look(self, place: str, expiry: int) -> Window:
-        previous, previous_left, current, current_left = await self._counts.get_sliding_window(place, expiry)
-        # Redis knows no time that is left for a count that is not there.
-        left = previous_left if previous else current_left - expiry if current_left > expiry else expiry
-        return Window(previous, current, left, expiry)
+        return _window(await self._counts.get_sliding_window(place, expiry), expiry)
 
     def _place(self, name: str, key: tuple[str, ...]) -> str:
         """The key in the place where is counted; another one when the limit's window is changed."""
@@ -114,6 +110,13 @@ class Limiter:
             text = part.encode("utf-8", "surrogatepass")
             digest.update(len(text).to_bytes(8, "little") + text)
         return digest.hexdigest()
+
+
+def _window(told: Told, expiry: int) -> Window:
+    previous, previous_left, current, current_left = told
+    # Redis knows no time that is left for a count that is not there.
+    left = previous_left if previous else current_left - expiry if current_left > expiry else expiry
+    return Window(previous, current, left, expiry)
 
 
 def _standing(name: str, limit: RateLimitItem, window: Window, cost: int) -> Standing:

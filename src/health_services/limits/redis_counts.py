@@ -11,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from health_services.limits.window import Counts, OwnedCounts
+from health_services.limits.window import Counts, OwnedCounts, Told
 
 # A request waits twice as long at most, and only one in so many seconds.
 TIMEOUT_SECONDS = 0.5
@@ -61,7 +61,16 @@ class RedisCounts:
         """Count `amount`, unless there would then be more than `limit` within `expiry` seconds; whether it counted."""
         return await self._ask(lambda counts: counts.acquire_sliding_window_entry(key, limit, expiry, amount))
 
-    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+    async def take(self, key: str, limit: int, expiry: int, amount: int) -> tuple[bool, Told]:
+        """The same, and what `get_sliding_window` says afterwards."""
+
+        async def taken(counts: Counts) -> tuple[bool, Told]:
+            is_counted = await counts.acquire_sliding_window_entry(key, limit, expiry, amount)
+            return is_counted, await counts.get_sliding_window(key, expiry)
+
+        return await self._ask(taken)
+
+    async def get_sliding_window(self, key: str, expiry: int) -> Told:
         """The count before and its seconds left, the count of now and its seconds left: twice the window at most."""
         return await self._ask(lambda counts: counts.get_sliding_window(key, expiry))
 

@@ -17,7 +17,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 from health_services.errors import OperatorError
-from health_services.limits.window import Window
+from health_services.limits.window import Told, Window
 
 # Digest of the key, seconds of a window, number of the last window counted in, count in it, count in the one before.
 _PLACE = struct.Struct("=16sIIII")
@@ -64,16 +64,21 @@ class SharedFile:
 
     async def acquire_sliding_window_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
         """Count `amount`, unless there would then be more than `limit` within `expiry` seconds; whether it counted."""
+        return (await self.take(key, limit, expiry, amount))[0]
+
+    async def take(self, key: str, limit: int, expiry: int, amount: int) -> tuple[bool, Told]:
+        """The same, and what `get_sliding_window` says afterwards."""
         digest = blake2b(key.encode(), digest_size=16).digest()
         with self._locked(digest) as (table, start):
             now = self._clock()
             place, window = _find(table, start, digest, expiry, now)
-            if window.count + amount > limit:
-                return False
-            _PLACE.pack_into(table, place, digest, expiry, int(now // expiry), window.current + amount, window.previous)
-            return True
+            counts = window.count + amount <= limit
+            current = window.current + amount if counts else window.current
+            if counts:
+                _PLACE.pack_into(table, place, digest, expiry, int(now // expiry), current, window.previous)
+        return counts, (window.previous, window.left, current, window.left + expiry)
 
-    async def get_sliding_window(self, key: str, expiry: int) -> tuple[int, float, int, float]:
+    async def get_sliding_window(self, key: str, expiry: int) -> Told:
         """The count before and its seconds left, the count of now and its seconds left: twice the window at most."""
         digest = blake2b(key.encode(), digest_size=16).digest()
         with self._locked(digest) as (table, start):

@@ -43,8 +43,15 @@ class Counts(Protocol):
         """The count before and its seconds left, the count of now and its seconds left: twice the window at most."""
 
 
+# The count before and its seconds left, the count of now and its seconds left, as `get_sliding_window` tells them.
+Told = tuple[int, float, int, float]
+
+
 class OwnedCounts(Counts, Protocol):
     """Such a place that has to be opened and closed."""
+
+    async def take(self, key: str, limit: int, expiry: int, amount: int) -> tuple[bool, Told]:
+        """`acquire_sliding_window_entry`, and then `get_sliding_window`, in one step where that is possible."""
 
     def open(self) -> None:
         """Be ready to count; raises OperatorError where that cannot be."""

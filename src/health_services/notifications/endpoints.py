@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from health_services.access.dependencies import CurrentCaller
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
-from health_services.api.dependencies import Now, Paging, Session
+from health_services.api.dependencies import Listing, Now, Paging, Session, listed_by
 from health_services.api.fields import IdInUrl
 from health_services.api.openapi import errors
 from health_services.errors import ConflictException, ResourceNotFoundException
@@ -34,7 +34,12 @@ async def list_notifications(
 
 @router.get("/unreachable", summary="List people to call", response_model=list[UnreachableRead], responses=errors())
 @requires("notifications:unreachable")
-async def list_unreachable(session: Session, caller: CurrentCaller, listing: Paging, now: Now) -> Any:
+async def list_unreachable(
+    session: Session,
+    caller: CurrentCaller,
+    listing: Annotated[Listing, listed_by("useful_until", "notification_id")],
+    now: Now,
+) -> Any:
     """People whom no channel reached, while it still matters, the most urgent first.
 
     Administrators, and staff for their clinics.

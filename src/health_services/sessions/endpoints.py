@@ -1,13 +1,13 @@
 """POST /auth/refresh, /auth/logout and /auth/logout-all; /auth/sessions."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 
 from health_services.access.dependencies import CurrentCaller, CurrentTrail
 from health_services.access.permissions import requires
 from health_services.access.route import GuardedRoute
-from health_services.api.dependencies import Now, Paging, Session
+from health_services.api.dependencies import Listing, Now, Session, listed_by
 from health_services.api.fields import IdInUrl
 from health_services.api.openapi import errors
 from health_services.api.problems import of_error
@@ -80,7 +80,9 @@ async def logout_all(response: Response, session: Session, caller: CurrentCaller
 
 @router.get("/sessions", summary="List one's sessions", response_model=list[SessionRead], responses=errors())
 @requires("auth:sessions")
-async def list_sessions(session: Session, caller: CurrentCaller, now: Now, listing: Paging) -> Any:
+async def list_sessions(
+    session: Session, caller: CurrentCaller, now: Now, listing: Annotated[Listing, listed_by("last_used_at", "id")]
+) -> Any:
     """Where the caller is signed in, the session used last first."""
     return listing.answer(await service.list_own(session, caller, now, listing.page))
 
