@@ -11,7 +11,7 @@ BIN := .venv/bin
 CLI := $(BIN)/health-services
 UV := $(BIN)/uv
 
-.PHONY: help install run test check security demo migrate lock clean
+.PHONY: help install run test check bench security demo migrate lock clean
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
@@ -32,9 +32,10 @@ help: ## list these commands
 	$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv/client
 	$(UV) pip install --quiet --python .venv/client/bin/python --require-hashes -r requirements/client.txt
 	$(BIN)/npm ci --quiet --ignore-scripts --prefix tests/javascript >/dev/null
-	@{ command -v redis-server && command -v chromium; } >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update && \
-		DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends redis-server chromium; } \
-		>/dev/null 2>&1 || echo "redis-server or chromium is missing: tests that need them are skipped." >&2
+	@{ command -v redis-server && command -v chromium && PATH="$$PATH:/usr/sbin" command -v pgbouncer; } >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && apt-get update && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y --no-install-recommends redis-server chromium pgbouncer; } >/dev/null 2>&1 || \
+		echo "redis-server, chromium or pgbouncer is missing: tests that need them are skipped." >&2
 	@touch $@
 
 .venv/.security: .venv/.dev requirements/security.txt
@@ -64,6 +65,9 @@ test: check ## every check and every test
 
 security: .venv/.security ## let scanners at a running service, compare times of answers (half an hour)
 	$(BIN)/python security/run.py
+
+bench: .venv/.dev ## how fast one server process is, beside what the framework and PostgreSQL can do (ten minutes)
+	$(BIN)/python benchmarks/speed/run.py
 
 lock: .venv/.uv ## resolve requirements/*.in into exact versions with hashes
 	@for name in app dev client security uv; do \

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +49,11 @@ class Service:
 
     @classmethod
     @contextmanager
-    def running(cls, source: Path, directory: Path) -> Iterator[Self]:
-        """Serve the version of this checkout from a new directory until the block ends."""
-        directory.mkdir(mode=0o755)
+    def running(
+        cls, source: Path, directory: Path, *arguments: str, settings: Mapping[str, str] | None = None
+    ) -> Iterator[Self]:
+        """Serve the version of this checkout from a directory until the block ends."""
+        directory.mkdir(mode=0o755, exist_ok=True)
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(source / "src"),
@@ -59,13 +61,14 @@ class Service:
             "HEALTH_RATE_LIMITS": "off",
             "HEALTH_ACCESS_TOKEN_MINUTES": "240",
             "HEALTH_LOG_LEVEL": "warning",
+            **(settings or {}),
         }
         command = [sys.executable, "-c", COMMAND]
         log = directory / "log"
         with (
             log.open("w") as said,
             subprocess.Popen(  # noqa: S603 - a list of arguments that we made
-                [*command, "serve", "--no-worker", "--port", "0"], env=environment, stdout=said, stderr=said
+                [*command, "serve", "--no-worker", "--port", "0", *arguments], env=environment, stdout=said, stderr=said
             ) as process,
         ):
             try:
