@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from health_services.database import embedded
 from health_services.database.constraints import translate
@@ -57,10 +57,12 @@ async def test_a_connection_that_broke_is_unavailable():
     broken = asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
     broken.__cause__ = ConnectionResetError()
     assert isinstance(translate(DBAPIError("SELECT 1", None, broken)), UnavailableException)
+    confused = InterfaceError("SELECT 1", None, asyncpg.InternalClientError("another operation is in progress"))
+    assert isinstance(translate(confused), UnavailableException)
 
 
 async def test_after_one_failure_no_dead_connection_is_used(
-    api: httpx.AsyncClient, world: World, owner: asyncpg.Connection, cluster: embedded.Cluster
+    api: httpx.AsyncClient, app: FastAPI, world: World, owner: asyncpg.Connection, cluster: embedded.Cluster
 ):
     admin, name = await asyncpg.connect(cluster.admin_url), await owner.fetchval("SELECT current_database()")
     patient = await world.patient()
@@ -76,6 +78,9 @@ async def test_after_one_failure_no_dead_connection_is_used(
     await admin.close()
     assert await profile() == 503
     assert [await profile() for _ in range(8)] == [200] * 8
+    for database in (app.state.database, app.state.worker_database):  # other tests want none of the dead either
+        for engine in database.engines:
+            await engine.dispose()
 
 
 async def test_what_is_postponed_is_written_with_the_commit(app: FastAPI, owner: asyncpg.Connection):

@@ -50,16 +50,21 @@ async def fetch_text(session: AsyncSession, query: str, *values: Any) -> Sequenc
     try:
         driver = await _begun(session)
         rows: Sequence[Row] = await driver.fetch(query, *values, record_class=Row)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        await _part_from_the_dead(session)
-        kind = InterfaceError if isinstance(error, asyncpg.InterfaceError) else DBAPIError
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        await _part_from_the_dead(session, error)
+        kind = DBAPIError if isinstance(error, asyncpg.PostgresError) else InterfaceError
         raise kind(query, None, error, hide_parameters=True) from error
     return rows
 
 
-async def _part_from_the_dead(session: AsyncSession) -> None:
-    """Let SQLAlchemy find out that a connection is closed: it then uses none of those that were open at that time."""
+async def _part_from_the_dead(session: AsyncSession, error: Exception) -> None:
+    """Let SQLAlchemy find out that a connection is closed: it then uses none of those that were open at that time.
+
+    A connection that broke in the middle of something may not know that it is closed, and takes nothing more.
+    """
     adapted: Any = (await (await session.connection()).get_raw_connection()).dbapi_connection
+    if isinstance(error, asyncpg.InternalClientError):
+        adapted.driver_connection.terminate()
     if adapted.driver_connection.is_closed():
         with suppress(DBAPIError):
             await session.execute(text("SELECT 1"))
