@@ -66,7 +66,7 @@ test: check ## every check and every test
 security: .venv/.security ## let scanners at a running service, compare times of answers (half an hour)
 	$(BIN)/python security/run.py
 
-bench: .venv/.dev ## how fast one server process is, beside what the framework and PostgreSQL can do (ten minutes)
+bench: .venv/.dev ## how fast one server process is, beside what the framework and PostgreSQL can do (five minutes)
 	$(BIN)/python benchmarks/speed/run.py
 
 lock: .venv/.uv ## resolve requirements/*.in into exact versions with hashes

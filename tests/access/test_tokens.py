@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
@@ -155,6 +156,16 @@ async def test_any_other_is_refused(api: httpx.AsyncClient, world: World):
         ]
         accepted += [(kind, answer.status_code) for answer in answers if not _is_refused(answer)]
     assert accepted == []
+
+
+async def test_a_token_that_was_good_ends(api: httpx.AsyncClient, world: World, monkeypatch: pytest.MonkeyPatch):
+    """What was found out about it once is not found out again, but for its end."""
+    patient = await world.patient()
+    for _ in range(2):
+        assert (await api.get("/auth/profile", headers=patient.headers)).status_code == 200
+    later = time.time() + 7200
+    monkeypatch.setattr("health_services.access.tokens.time.time", lambda: later)
+    assert (await api.get("/auth/profile", headers=patient.headers)).status_code == 401
 
 
 async def test_another_scheme_is_refused(api: httpx.AsyncClient, world: World):

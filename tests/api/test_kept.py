@@ -7,6 +7,7 @@ import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from health_services.appointment_slots.schemas import SlotRead
 from health_services.main import create_app
@@ -97,6 +98,21 @@ async def test_what_is_kept_is_what_was_said(two: list[httpx.AsyncClient], world
     assert (known.status_code, known.content, known.headers["etag"]) == (304, b"", first.headers["etag"])
     assert (await two[0].head("/slots?limit=2")).headers["content-length"] == str(len(first.content))
     assert (await two[0].get("/slots?limit=1")).json() == []
+
+
+async def test_what_a_replica_shows_is_given_to_nobody_who_may_have_changed_it(
+    database: TestDatabase, world: World, owner: asyncpg.Connection
+):
+    """He shows who he is, and is answered from the main database, whatever others have found."""
+    doctor, replica = await world.doctor(), database.app_url
+    settings = {"keep_seconds": 60, "read_database_url": SecretStr(replica)}
+    app = create_app(test_settings(database.app_url).model_copy(update=settings))
+    async with app.router.lifespan_context(app), await client(app) as api:
+        assert len((await api.get("/doctors")).json()) == 1
+        await owner.execute("UPDATE doctors SET is_active = false")
+        assert len((await api.get("/doctors")).json()) == 1
+        assert (await api.get("/doctors", headers=doctor.headers)).json() == []
+        assert (await api.get("/doctors", headers={"X-API-Key": "any"})).json() == []
 
 
 async def test_a_list_ends_when_its_first_slot_begins(

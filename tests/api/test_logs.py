@@ -136,3 +136,8 @@ async def test_a_refusal_of_the_database_is_no_crash(api: httpx.AsyncClient, wor
         ("request", "info", 201),
         ("request", "info", 409),
     ]
+
+
+def test_what_json_cannot_hold_is_logged_all_the_same(lines: Lines):
+    structlog.get_logger("any").info("odd", half="\ud800", large=2**70, thing=re.compile("x"))
+    assert [(line["event"], line["half"], line["large"]) for line in lines()] == [("odd", "\ud800", 2**70)]

@@ -1,6 +1,7 @@
 """What surrounds every request: an id, one line of log, safe headers, and an answer even to a crash. Pure ASGI."""
 
 import contextlib
+import json
 import re
 import sys
 import time
@@ -143,8 +144,11 @@ def _redacted(name: str) -> str:
     return f"{name if re.fullmatch('[a-z_]{1,40}', name) else '…'}=[redacted]"
 
 
-def _as_json(event: Any, **_: Any) -> str:
-    return orjson.dumps(event, default=str).decode()
+def _as_json(event: Any, **options: Any) -> str:
+    try:
+        return orjson.dumps(event, default=options["default"]).decode()
+    except TypeError:  # half a character, or a number beyond 64 bits, which is no reason to lose a line
+        return json.dumps(event, **options)
 
 
 class _StandardError:

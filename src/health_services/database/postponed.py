@@ -49,6 +49,12 @@ def _write_the_rest(session: Session) -> None:
         await_only(write_all(outer))
 
 
+@event.listens_for(Session, "after_rollback")
+def _forget(session: Session) -> None:
+    """What was postponed is undone with the rest; a transaction that comes after it has nothing to do with that."""
+    session.info.pop(_PLACE, None)
+
+
 @cache
 def _together(writes: tuple[Write, ...]) -> Statement:
     parts = ", ".join(f"{name} AS ({text})" for write in writes for name, text in write.parts)
