@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import random
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from health_services.access.recording import record, record_alone, trail_of
 from health_services.access.service import Caller
 from health_services.access.tokens import Bearer
 from health_services.access.trail import Trail
+from health_services.api.calling import prepared
 from health_services.api.json_body import StrictRequest
 from health_services.api.kept import is_known
 from health_services.api.traffic import count
@@ -54,7 +55,7 @@ class GuardedRoute(APIRoute):
         rule = rule_of(self.endpoint)
         parameters = get_flat_params(self.dependant)
         known = frozenset(field.alias for field in parameters if isinstance(field.field_info, Query))
-        door = _Door(super().get_route_handler(), rule, known)
+        door = _Door(prepared(self, super().get_route_handler()), rule, known)
 
         async def guarded(original: Request) -> Response:
             request = StrictRequest(original.scope, original.receive)
@@ -75,7 +76,7 @@ class GuardedRoute(APIRoute):
 class _Door:
     """An endpoint: the framework's handler, its rule, and the query parameters that it knows."""
 
-    carry_out: Handler
+    carry_out: Callable[[Request], Awaitable[Response]]
     rule: Rule
     known: frozenset[str]
 

@@ -7,8 +7,8 @@ from copy import copy
 from itertools import chain
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi.routing import APIRoute, request_response
+from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
 from starlette.datastructures import URLPath
 from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
@@ -66,7 +66,13 @@ def _of_app(route: APIRoute, app: FastAPI) -> APIRoute:
     """The route with this application's `dependency_overrides`."""
     own = copy(route)
     own.dependency_overrides_provider = app
-    own.app = request_response(own.get_route_handler())
+    handler = own.get_route_handler()
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await handler(Request(scope, receive))
+        await response(scope, receive, send)
+
+    own.app = answer
     return own
 
 
