@@ -97,7 +97,7 @@ async def app(database: TestDatabase) -> AsyncIterator[FastAPI]:
 
 def service_database(database: TestDatabase, app: FastAPI) -> Database:
     """What a worker of the application would work on: connections that see everybody's rows."""
-    vault = app.state.database.writing.kw["info"]["vault"]
+    vault = app.state.database.writing().info["vault"]
     return Database.connect(
         database.app_url, role=None, pool_size=8, pool_timeout=60, timeouts={}, vault=vault, is_service=True
     )

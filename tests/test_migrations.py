@@ -45,6 +45,7 @@ FUNCTIONS = {
     "appointment_slots_keep_live()",
     "clinics_move_zone()",
     "act_as(bigint,bigint)",
+    "asked_before(bigint,bytea,interval)",
     "act_as_key(character varying,bytea)",
     "credentials_of(character varying)",
     "whom_it_concerns(text,bigint)",

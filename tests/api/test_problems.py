@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from health_services.clinics.repository import ClinicRepository
+from health_services.database.session import LeanSession
 from tests.api.answers import digest, refusal
 from tests.factories import World, booking, soon
 
@@ -151,7 +152,7 @@ async def test_a_failing_commit_is_not_a_success(
 ):
     admin = await world.admin()
     before = await digest(owner)
-    monkeypatch.setattr(app.state.database.writing.class_, "commit", broken(RuntimeError(SECRET)))
+    monkeypatch.setattr(LeanSession, "commit", broken(RuntimeError(SECRET)))
     refusal(await api.post("/clinics", json={"name": "x"}, headers=admin.headers), "INTERNAL_ERROR")
     await asyncio.sleep(0)
     assert await digest(owner) == before

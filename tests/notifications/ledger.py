@@ -48,7 +48,7 @@ def failing(error: Exception) -> Carrier:
 
 def vault_of_app(app: FastAPI) -> Vault:
     """The vault that the application seals with."""
-    vault: Vault = app.state.database.writing.kw["info"]["vault"]
+    vault: Vault = app.state.database.writing().info["vault"]
     return vault
 
 

@@ -38,7 +38,7 @@ class Seeded:
 
 def vault_of(app: FastAPI) -> Vault:
     """What opens sealed columns."""
-    vault: Vault = app.state.database.writing.kw["info"]["vault"]
+    vault: Vault = app.state.database.writing().info["vault"]
     return vault
 
 

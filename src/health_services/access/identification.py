@@ -61,9 +61,16 @@ def _shown(request: Request) -> str | None:
 
 
 async def identify(
-    session: AsyncSession, credential: Bearer | Key | None, rule: Rule, trail: Trail, settings: Settings
+    session: AsyncSession,
+    credential: Bearer | Key | None,
+    rule: Rule,
+    trail: Trail,
+    settings: Settings,
+    asked: bytes | None,
 ) -> Caller | None:
     """The caller whom the rule lets pass; the transaction acts for him from now on.
+
+    `asked` is the hash of the idempotency key that he sent, if any: his account's row then tells of it.
 
     Raises AuthenticationException, and AuthorizationException where the role, the scopes of the key, or what the
     account still lacks do not let him in.
@@ -71,9 +78,9 @@ async def identify(
     if credential is None:
         return None
     if isinstance(credential, Key):
-        caller = await act_as_key(session, credential.prefix, credential.secret, trail)
+        caller = await act_as_key(session, credential.prefix, credential.secret, trail, asked)
     else:
-        caller = await act_as(session, credential.user_id, credential.session_id, trail)
+        caller = await act_as(session, credential.user_id, credential.session_id, trail, asked)
     if caller.role not in rule.roles:
         raise AuthorizationException
     if caller.scopes is not None and rule.is_account:

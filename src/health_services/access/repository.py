@@ -5,11 +5,12 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services.database.driver import Row, Statement, fetch
+from health_services.database.driver import Row, fetch, statement
+from health_services.database.idempotency import ASKED_BEFORE, LIFETIME
 from health_services.database.postponed import Write, postpone
 
-_BY_SESSION = Statement("SELECT * FROM act_as(:user_id, :session_id)")
-_BY_KEY = Statement("SELECT * FROM act_as_key(:prefix, :key_hash)")
+_BY_SESSION = "SELECT * FROM act_as(:user_id, :session_id) AS c"
+_BY_KEY = "SELECT * FROM act_as_key(:prefix, :secret_hash) AS c"
 _CONCERNS = text("SELECT whom_it_concerns(:kind, :object)")
 _RECORD = Write(
     (
@@ -30,14 +31,21 @@ class CallerRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def by_session(self, user_id: int, session_id: int | None) -> Row | None:
-        """The active account, by a session of its own that lives, or by none; one round trip."""
-        values = {"user_id": user_id, "session_id": session_id}
-        return next(iter(await fetch(self._session, _BY_SESSION, values)), None)
+    async def by_session(self, user_id: int, session_id: int | None, asked: bytes | None = None) -> Row | None:
+        """The active account, by a session of its own that lives, or by none; one round trip.
 
-    async def by_key(self, prefix: str, key_hash: bytes) -> Row | None:
-        """The active account behind an API key that is neither revoked nor expired; one round trip."""
-        return next(iter(await fetch(self._session, _BY_KEY, {"prefix": prefix, "key_hash": key_hash})), None)
+        `asked` is the hash of an idempotency key, of which the row then tells too (database/idempotency.py).
+        """
+        return await self._found(_BY_SESSION, {"user_id": user_id, "session_id": session_id}, asked)
+
+    async def by_key(self, prefix: str, secret_hash: bytes, asked: bytes | None = None) -> Row | None:
+        """The same for the account behind an API key that is neither revoked nor expired."""
+        return await self._found(_BY_KEY, {"prefix": prefix, "secret_hash": secret_hash}, asked)
+
+    async def _found(self, query: str, values: dict[str, Any], asked: bytes | None) -> Row | None:
+        if asked is not None:
+            query, values = f"{query} {ASKED_BEFORE}", values | {"key_hash": asked, "lifetime": LIFETIME}
+        return next(iter(await fetch(self._session, statement(query), values)), None)
 
 
 class AuditRepository:

@@ -26,7 +26,6 @@ from starlette.requests import ClientDisconnect
 from health_services.access.identification import Key, credential_of, identify
 from health_services.access.permissions import Rule, Token, rule_of
 from health_services.access.recording import record, record_alone, trail_of
-from health_services.access.service import Caller
 from health_services.access.tokens import Bearer
 from health_services.access.trail import Trail
 from health_services.api.calling import prepared
@@ -186,7 +185,9 @@ async def _transact(request: StrictRequest, door: _Door, database: Database, ask
 async def _once(request: StrictRequest, door: _Door, session: AsyncSession, ask: _Ask, trail: Trail) -> Response | None:
     """Run the request and commit; None if another request with the same key came first and this one was undone."""
     rule, secrets = door.rule, request.app.state.tokens.secrets
-    caller = await identify(session, ask.credential, rule, trail, request.app.state.settings)
+    key = _key_of(request, rule)
+    asked = idempotency.hash_of(key) if isinstance(key, str) else None
+    caller = await identify(session, ask.credential, rule, trail, request.app.state.settings, asked)
     request.state.caller = caller
     _refuse_unknown_parameters(request, door.known)
     attempt = None
@@ -195,8 +196,11 @@ async def _once(request: StrictRequest, door: _Door, session: AsyncSession, ask:
             raise ask.unread
         if not rule.takes_form:
             await request.require_json()
-        attempt = await _idempotent_attempt(request, caller, rule)
-    if attempt and (kept := await idempotency.find(session, attempt, secrets)):
+        if isinstance(key, ValidationException):
+            raise key
+        if key is not None and caller is not None:
+            attempt = idempotency.Attempt(caller.id, key, request.method, _target(request), await request.body())
+    if attempt and caller and (kept := idempotency.kept(caller.account, attempt, secrets)):
         trail.concern_again(kept.about)
         headers = {"Idempotent-Replayed": "true"}
         response = Response(kept.body, kept.status, headers=headers, media_type="application/json")
@@ -232,14 +236,16 @@ def _keep(
         idempotency.keep(session, attempt, idempotency.Answer(response.status_code, body, trail.about()), secret)
 
 
-async def _idempotent_attempt(request: Request, caller: Caller | None, rule: Rule) -> idempotency.Attempt | None:
-    key = request.headers.get("idempotency-key")
-    if key is None or caller is None or request.method != "POST" or rule.token is not Token.REQUIRED:
+def _key_of(request: Request, rule: Rule) -> str | ValidationException | None:
+    """The idempotency key that came with a request that may have one, or what is wrong with it."""
+    keys = request.headers.getlist("idempotency-key")
+    if not keys or request.method != "POST" or rule.token is not Token.REQUIRED or rule.is_question:
         return None
-    if rule.is_question:
-        return None
-    match = _IDEMPOTENCY_KEY.fullmatch(key)
-    if match is None or len(request.headers.getlist("idempotency-key")) > 1:
-        raise ValidationException.of("Idempotency-Key", "must be one key of 1 to 255 printable ASCII characters")
-    path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return idempotency.Attempt(caller.id, match[1] or match[2], request.method, path, await request.body())
+    match = _IDEMPOTENCY_KEY.fullmatch(keys[0])
+    if match is None or len(keys) > 1:
+        return ValidationException.of("Idempotency-Key", "must be one key of 1 to 255 printable ASCII characters")
+    return match[1] or match[2]
+
+
+def _target(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")

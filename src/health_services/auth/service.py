@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import datetime
 
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.releasing import released
 from health_services.access.service import Caller, act_as
@@ -26,7 +26,7 @@ from health_services.sessions.service import Device
 from health_services.users.models import Role, User
 from health_services.users.repository import UserRepository
 
-Sessions = async_sessionmaker[AsyncSession] | Callable[[], AsyncSession]
+Sessions = Callable[[], AsyncSession]
 WRONG = "The e-mail address or the password is wrong."
 _WRONG_PROOF = "The password or the code is wrong."
 # So many failures within a quarter of an hour, and the owner is told.

@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.database.constraints import translate
 from health_services.errors import ValidationException
@@ -19,7 +19,7 @@ PAUSE_SECONDS = 5.0
 
 T = TypeVar("T")
 Look = Callable[[AsyncSession], Awaitable[T]]
-Sessions = async_sessionmaker[AsyncSession]
+Sessions = Callable[[], AsyncSession]
 
 log = structlog.get_logger("health_services.database")
 

@@ -1,17 +1,18 @@
 """Connections: how they are pooled, what they may do, and the kinds of session that requests use."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from health_services.database.browsing import Browsing
 from health_services.database.opening import open_connection, settings_of
 from health_services.database.sealing import Vault
+from health_services.database.session import LeanSession
 from health_services.errors import HealthServicesError
 
 APPLICATION_ROLE = "health_app"
@@ -60,7 +61,7 @@ async def _connect(url: str, settings: dict[str, str], *, has_pooler: bool, seco
         raise ConnectionError(f"The database lets nobody in ({type(error).__name__}).") from error
 
 
-class TogetherSession(AsyncSession):
+class TogetherSession(LeanSession):
     """Stands for statements that stand alone, where a pooler bears transactions only.
 
     What they did is committed at the end of the block, also where one of our own errors ends it.
@@ -76,12 +77,13 @@ class TogetherSession(AsyncSession):
             await super().__aexit__(kind, error, trace)
 
 
-def _standing_alone(engine: AsyncEngine, *, has_pooler: bool, vault: Vault | None) -> async_sessionmaker[AsyncSession]:
-    info = {"vault": vault}
+Sessions = Callable[[], AsyncSession]
+
+
+def _standing_alone(engine: AsyncEngine, info: Mapping[str, Any], *, has_pooler: bool) -> Sessions:
     if has_pooler:
-        return async_sessionmaker(engine, class_=TogetherSession, expire_on_commit=False, info=info)
-    alone = engine.execution_options(isolation_level="AUTOCOMMIT")
-    return async_sessionmaker(alone, expire_on_commit=False, info=info)
+        return partial(TogetherSession, engine, info)
+    return partial(LeanSession, engine.execution_options(isolation_level="AUTOCOMMIT"), info, is_alone=True)
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,8 @@ class Database:
 
     engine: AsyncEngine
     engines: tuple[AsyncEngine, ...]
-    writing: async_sessionmaker[AsyncSession]
-    reading: async_sessionmaker[AsyncSession]
+    writing: Sessions
+    reading: Sessions
     browsing: Browsing
 
     @classmethod
@@ -123,14 +125,15 @@ class Database:
         common: dict[str, Any] = {"role": role, "has_pooler": has_pooler, "connect_seconds": pool_timeout, **timeouts}
         common |= {"max_overflow": 0, "pool_timeout": pool_timeout}
         engine = make_engine(url, is_service=is_service, pool_size=pool_size, **common)
+        info = {"vault": vault}
         urls = [url, replica_url] if replica_url else [url]
         readers = [make_engine(each, is_read_only=True, pool_size=read_pool_size, **common) for each in urls]
         return cls(
             engine=engine,
             engines=(engine, *readers),
-            writing=async_sessionmaker(engine, expire_on_commit=False, info={"vault": vault}),
-            reading=_standing_alone(engine, has_pooler=has_pooler, vault=vault),
-            browsing=Browsing(*(_standing_alone(each, has_pooler=has_pooler, vault=vault) for each in readers)),
+            writing=partial(LeanSession, engine, info),
+            reading=_standing_alone(engine, info, has_pooler=has_pooler),
+            browsing=Browsing(*(_standing_alone(each, info, has_pooler=has_pooler) for each in readers)),
         )
 
     async def close(self) -> None:

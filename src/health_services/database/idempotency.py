@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services.database.driver import Statement, fetch
+from health_services.database.base import AnyRow
 from health_services.database.postponed import Write, postpone
 from health_services.errors import (
     ConflictException,
@@ -32,13 +32,8 @@ _FORM = b"about, body"
 # A nonce and a tag; as many bytes of nothing open with no key, so that the answer is gone and the request still known.
 SHORTEST_ANSWER = 28
 
-# The advisory lock tells of a first request that is still under way: the row of an open transaction cannot be seen. The
-# row is read by a statement of its own, whose snapshot is younger than the lock.
-_TAKE = Statement("SELECT pg_try_advisory_xact_lock(:lock) AS is_alone")
-_FIND = Statement(
-    """SELECT request_hash, status, answer FROM idempotency_keys
-       WHERE user_id = :user_id AND key_hash = :key_hash AND created_at > now() - CAST(:lifetime AS interval)"""
-)
+# Added to a statement that finds the account `c`: whether this request is alone with its key, and what was kept.
+ASKED_BEFORE = "CROSS JOIN LATERAL asked_before(c.id, :key_hash, :lifetime)"
 _KEEP = Write(
     (
         (
@@ -74,19 +69,13 @@ class Attempt:
     @property
     def key_hash(self) -> bytes:
         """What stands for the key in the database; 32 bytes."""
-        return hashlib.sha256(self.key.encode()).digest()
+        return hash_of(self.key)
 
     @property
     def request_hash(self) -> bytes:
         """Tells one request from another; keyed, so that no short body can be guessed from it."""
         head = f"{self.method} {self.path}\n".encode()
         return hmac.digest(self.key.encode(), head + self.body, "sha256")
-
-    @property
-    def lock(self) -> int:
-        """The advisory lock of caller and key; a signed 64-bit number."""
-        digest = hashlib.sha256(b"%d\0" % self.user_id + self.key_hash).digest()
-        return int.from_bytes(digest[:8], "big", signed=True)
 
 
 @dataclass(frozen=True)
@@ -102,26 +91,28 @@ def _cipher(attempt: Attempt, secret: bytes) -> AESGCM:
     return AESGCM(hmac.digest(secret, b"idempotency\0%d\0" % attempt.user_id + attempt.key.encode(), "sha256"))
 
 
-async def find(session: AsyncSession, attempt: Attempt, secrets: Sequence[bytes]) -> Answer | None:
+def hash_of(key: str) -> bytes:
+    """What stands for a key in the database; 32 bytes."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def kept(row: AnyRow, attempt: Attempt, secrets: Sequence[bytes]) -> Answer | None:
     """The answer that this request had before, kept with one of these secrets; None for the first one.
 
-    Raises RequestInProgressException, IdempotencyKeyReusedException, and ConflictException where it was kept with
-    another secret: the effect is there, its answer cannot be shown.
+    `row` is the account's, found with ASKED_BEFORE. Raises RequestInProgressException, IdempotencyKeyReusedException,
+    and ConflictException where it was kept with another secret: the effect is there, its answer cannot be shown.
     """
-    (turn,) = await fetch(session, _TAKE, {"lock": attempt.lock})
-    values = {"user_id": attempt.user_id, "key_hash": attempt.key_hash, "lifetime": LIFETIME}
-    row = next(iter(await fetch(session, _FIND, values)), None)
-    if row is None:
-        if not turn.is_alone:
+    if row.kept_request_hash is None:
+        if not row.is_alone:
             raise RequestInProgressException
         return None
-    if not hmac.compare_digest(row.request_hash, attempt.request_hash):
+    if not hmac.compare_digest(row.kept_request_hash, attempt.request_hash):
         raise IdempotencyKeyReusedException
-    for secret in secrets if len(row.answer) > _NONCE_BYTES else ():
+    nonce, sealed = row.kept_answer[:_NONCE_BYTES], row.kept_answer[_NONCE_BYTES:]
+    for secret in secrets if sealed else ():
         with contextlib.suppress(InvalidTag):
-            nonce, sealed = row.answer[:_NONCE_BYTES], row.answer[_NONCE_BYTES:]
             about, _, body = _cipher(attempt, secret).decrypt(nonce, sealed, _FORM + attempt.key_hash).partition(b"\n")
-            return Answer(row.status, body, about)
+            return Answer(row.kept_status, body, about)
     raise ConflictException("This request was carried out before; its answer is not kept any more.")
 
 

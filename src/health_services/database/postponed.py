@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.util import await_only
 
 from health_services.database.driver import Statement, fetch
-
-_PLACE = "postponed"
+from health_services.database.session import POSTPONED
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,12 @@ class Write:
 
 def postpone(session: AsyncSession, write: Write, values: Mapping[str, Any]) -> None:
     """Let `write_all` write this; once in a transaction."""
-    session.info.setdefault(_PLACE, {})[write] = values
+    session.info.setdefault(POSTPONED, {})[write] = values
 
 
 async def write_all(session: AsyncSession) -> Mapping[str, int]:
     """Write everything that was postponed; how many rows those wrote that are counted, by the name of their last."""
-    writes: dict[Write, Mapping[str, Any]] = session.info.pop(_PLACE, {})
+    writes: dict[Write, Mapping[str, Any]] = session.info.pop(POSTPONED, {})
     if not writes:
         return {}
     values = {name: value for given in writes.values() for name, value in given.items()}
@@ -45,14 +44,14 @@ async def write_all(session: AsyncSession) -> Mapping[str, int]:
 def _write_the_rest(session: Session) -> None:
     """Whoever commits writes what was postponed, whether he knows of it or not."""
     outer = async_session(session)
-    if outer is not None and session.info.get(_PLACE):
+    if outer is not None and session.info.get(POSTPONED):
         await_only(write_all(outer))
 
 
 @event.listens_for(Session, "after_rollback")
 def _forget(session: Session) -> None:
     """What was postponed is undone with the rest; a transaction that comes after it has nothing to do with that."""
-    session.info.pop(_PLACE, None)
+    session.info.pop(POSTPONED, None)
 
 
 @cache

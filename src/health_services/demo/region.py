@@ -77,7 +77,7 @@ async def build(
     progress("Passwords", 0, region.rows)
     made = await asyncio.gather(*(passwords.hash(login.password) for login in LOGINS))
     hashes = {login.email: password_hash for login, password_hash in zip(LOGINS, made, strict=True)}
-    async with database.writing.begin() as session:
+    async with database.writing() as session, session.begin():
         # An operator's command, not a request: what takes longer on a slow machine may take longer.
         await session.execute(text("SET LOCAL statement_timeout = 0"))
         await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.service import Caller, act_as
 from health_services.access.trail import Trail
@@ -40,7 +40,7 @@ _NO_PASSKEY = "This passkey is not known here, or came too late."
 _BY_CODE = ("otp", "mfa")
 _BY_PASSKEY = ("pop", "user", "mfa")
 
-Reading = async_sessionmaker[AsyncSession] | Callable[[], AsyncSession]
+Reading = Callable[[], AsyncSession]
 log = structlog.get_logger("health_services.second_factors")
 
 
