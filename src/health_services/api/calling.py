@@ -95,7 +95,7 @@ def prepared(route: APIRoute, framework: Handler) -> Handler:
     has_body = any(call.body for call in calls)
 
     async def handler(request: Request) -> Response:
-        if getattr(route.dependency_overrides_provider, "dependency_overrides", None):
+        if request.app.dependency_overrides:
             return await thorough(request)
         response = _no_response() if has_response else None
         try:
