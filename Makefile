@@ -43,6 +43,10 @@ help: ## list these commands
 	$(UV) pip install --quiet --python .venv/security/bin/python --require-hashes -r requirements/security.txt
 	@touch $@
 
+.venv/.bench: .venv/.dev requirements/bench.txt
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements/bench.txt
+	@touch $@
+
 install: .venv/.app ## install everything that the service needs into .venv
 
 run: .venv/.app ## migrate and serve on http://127.0.0.1:8000 (HOST=, PORT=, WORKERS=)
@@ -66,11 +70,11 @@ test: check ## every check and every test
 security: .venv/.security ## let scanners at a running service, compare times of answers (half an hour)
 	$(BIN)/python security/run.py
 
-bench: .venv/.dev ## how fast one server process is, beside what the framework and PostgreSQL can do (five minutes)
+bench: .venv/.bench ## how fast it is, beside what the framework and PostgreSQL can do (twelve minutes)
 	$(BIN)/python benchmarks/speed/run.py
 
 lock: .venv/.uv ## resolve requirements/*.in into exact versions with hashes
-	@for name in app dev client security uv; do \
+	@for name in app dev bench client security uv; do \
 		$(UV) pip compile requirements/$$name.in --universal --python-version 3.11 --generate-hashes \
 			--no-emit-index-url --no-header --no-annotate --quiet -o requirements/$$name.txt || exit 1; done
 

@@ -3,6 +3,7 @@
 A change that adds a query to one of these shows here; docs/booking.md names the numbers.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from itertools import product
 from typing import Any
@@ -53,6 +54,7 @@ class Counter:
         self._statements.clear()
         answer = await self._api.request(method, path, **request)
         assert answer.status_code < 300, answer.text
+        await asyncio.sleep(0)  # the driver tells of a statement in the loop's next turn
         self.counted[name] = len(self._statements)
         return answer
 
@@ -81,7 +83,7 @@ async def test_round_trips(api: httpx.AsyncClient, world: World, statements: lis
         await count("book with a key", "POST", "/appointments/book", json=body, headers=headers)
     assert count.counted == {
         "book": 5,
-        "book with a key": 7,
+        "book with a key": 5,
         "cancel": 7,
         "list slots": 1,
         "profile": 4,

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,11 +42,15 @@ WITHOUT_AUDIT_ROWS = """
 
 @dataclass(frozen=True)
 class Service:
-    """A server that runs, the owner's URL of its database, and its processes: the server's and the database's first."""
+    """A server that runs, the owner's URL of its database, and its processes: the server's and the database's first.
+
+    `ready_seconds` after its command was begun it said that it was ready, and was.
+    """
 
     url: str
     owner_url: str
     processes: tuple[psutil.Process, psutil.Process]
+    ready_seconds: float
 
     @classmethod
     @contextmanager
@@ -64,7 +69,7 @@ class Service:
             **(settings or {}),
         }
         command = [sys.executable, "-c", COMMAND]
-        log = directory / "log"
+        log, began = directory / "log", time.monotonic()
         with (
             log.open("w") as said,
             subprocess.Popen(  # noqa: S603 - a list of arguments that we made
@@ -73,12 +78,13 @@ class Service:
         ):
             try:
                 url = _ready(process, log)
+                ready_seconds = time.monotonic() - began
                 found = subprocess.run(  # noqa: S603 - the same
                     [*command, "database-url", "--owner"], env=environment, capture_output=True, text=True, check=True
                 )
                 postmaster = (directory / "data/postgres/data/postmaster.pid").read_text().split()[0]
                 processes = psutil.Process(process.pid), psutil.Process(int(postmaster))
-                yield cls(url, found.stdout.strip(), processes)
+                yield cls(url, found.stdout.strip(), processes, ready_seconds)
             finally:
                 process.send_signal(signal.SIGTERM)
 
@@ -101,6 +107,7 @@ def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
     while process.poll() is None:
         found = re.search(r"Ready on (http://\S+)", log.read_text())
         if found:
+            urllib.request.urlopen(f"{found[1]}/readyz").close()  # noqa: S310 - our own server; raises for 503
             return found[1]
-        time.sleep(0.1)
+        time.sleep(0.02)
     raise SystemExit(log.read_text()[-2000:])

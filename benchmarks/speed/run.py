@@ -1,188 +1,132 @@
-"""How fast one server process is, beside what the framework and PostgreSQL can do at all, in the same minutes.
+"""How fast the service is, beside what the framework and PostgreSQL can do at all, in the same minutes.
 
-    python benchmarks/speed/run.py [--slots N] [--rounds N] [--seconds N] [--clients N] [--save FILE]
+    python benchmarks/speed/run.py [PART] [--slots N] [--rounds N] [--seconds N] [--clients N] [--save DIR]
 
-It starts a service with an embedded PostgreSQL (fsync on, every feature on, limits out of reach), fills it, and lets
-yardsticks and subjects take turns:
+Without a part, all of these in turn, twelve minutes together:
 
-- H: requests/s of a bare FastAPI application with one route;
-- PB: pgbench, one conditional UPDATE and INSERT in a prepared statement, 16 clients, tables without triggers;
-- ORM: the same endpoints written the ordinary way.
+- `standard`: a table of one server process beside yardsticks (standard.py);
+- `clients`: latency of a list and of bookings with 1 to 256 clients at once, with a plot;
+- `flood`: bookings alone, and beside as many logins as come;
+- `start`: how soon a server on an existing database answers, and its memory, idle and under load;
+- `one-slot`: 500 people at once for one place, four server processes.
 
-A figure is the median of its rounds, a ratio the median of the rounds' ratios. It ends with an error where a status is
-not the one that is expected.
+These take longer, and run alone:
+
+- `sustained [--minutes 10] [--workers N]`: bookings without a pause by all processes of the machine; nothing is lost;
+- `growth [SIZE ...]`: the same lists and bookings on regions of 300,000, a million and 20 million slots, with a plot.
+  The last one takes 12 GB of disk.
+
+Each starts its own servers with an embedded PostgreSQL (fsync on, every feature on, limits out of reach) in a temporary
+directory, and fills it with 300,000 slots (`--slots`, also `--scale`, up to 20 million). A figure is the median of its
+rounds, a ratio the median of the rounds' ratios. Tables and plots go to `--save`. It ends with an error where a status
+is not the one that is expected, or the database does not hold what was answered; a goal that is missed is only marked.
 """
 
 import argparse
-import asyncio
-import json
-import statistics
-import subprocess
-import sys
+import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from load import Measured, pgbench, require_wrk, wrk
-from region import Patient, bookings, fill, line, weeks
+import concurrency
+import growth
+import sustained
+from flood import flood
+from load import require_wrk
+from one_slot import one_slot
+from report import Report, say
+from stand import Options, Stand
+from standard import standard
+from start import start_and_memory
 
-ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "benchmarks" / "requests"))
-from service import Service  # noqa: E402
-
-OUT_OF_REACH = json.dumps(
-    dict.fromkeys(("address", "caller", "login", "login_address", "register"), "1000000000/minute")
-)
-API = "/api/v1"
-
-
-def say(text: str = "") -> None:
-    """Print at once: a run takes minutes."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+HERE = Path(__file__).parent
+SIZES = (300_000, 1_000_000, 20_000_000)
 
 
-@dataclass
-class Figure:
-    """What is measured round by round, and what it is held against."""
-
-    name: str
-    measure: Callable[[], Measured]
-    expected: str = "200"
-    against: tuple[str, ...] = ()
-    rounds: list[Measured] = field(default_factory=list)
-
-    def take(self) -> None:
-        """Measure once more; raises SystemExit for an answer that nobody expects."""
-        measured = self.measure()
-        if measured.statuses is not None and set(measured.statuses) != {self.expected}:
-            raise SystemExit(f"{self.name}: {dict(measured.statuses)}, not {self.expected} alone")
-        self.rounds.append(measured)
-
-    def ratio(self, other: "Figure") -> float:
-        """The median of the rounds' ratios."""
-        return statistics.median(own.rate / base.rate for own, base in zip(self.rounds, other.rounds, strict=True))
-
-    def median(self, name: str) -> float:
-        """Of the rounds."""
-        return statistics.median(getattr(measured, name) for measured in self.rounds)
+def _standard(stand: Stand, options: Options, report: Report) -> None:
+    with stand.serving() as served:
+        report.add(f"One server process, {stand.slots} slots, {options.clients} clients", standard(served, options))
 
 
-@contextmanager
-def reference(what: str, port: int, *arguments: str) -> Iterator[str]:
-    """A yardstick's server until the block ends."""
-    command = [sys.executable, str(Path(__file__).parent / "reference.py"), what, str(port), *arguments]
-    with subprocess.Popen(command) as process:  # noqa: S603 - a list of arguments that we made
-        try:
-            time.sleep(3)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            process.terminate()
+def _flood(stand: Stand, options: Options, report: Report) -> None:
+    with stand.serving() as served:
+        report.add("Bookings beside a flood of logins, one server process", flood(served, options))
 
 
-class Bench:
-    """The figures of one service."""
-
-    def __init__(self, service: Service, patients: list[Patient], directory: Path, options: argparse.Namespace) -> None:
-        self._service = service
-        self._patients = patients
-        self._directory = directory
-        self._options = options
-        self._colds = self._booked = 0
-
-    def get(self, url: str) -> Callable[[], Measured]:
-        """The same question again and again."""
-        return lambda: wrk(url, "get.lua", clients=self._options.clients, seconds=self._options.seconds)
-
-    def requests(self, url: str, lines: list[str]) -> Measured:
-        """These questions, one after the other."""
-        asked = self._directory / "requests"
-        asked.write_text("\n".join(lines))
-        self._colds += 3000
-        return wrk(
-            url, "requests.lua", clients=self._options.clients, seconds=self._options.seconds,
-            REQUESTS=str(asked), START=str(self._colds),
-        )  # fmt: skip
-
-    def book(self, url: str, prefix: str) -> Measured:
-        """Distinct slots, as many as may be needed."""
-        count = round(2000 * self._options.seconds)
-        lines = asyncio.run(bookings(self._service.owner_url, self._patients, prefix, self._booked, count))
-        self._booked += count
-        asked = self._directory / "bookings"
-        asked.write_text("\n".join(lines))
-        return wrk(
-            url, "requests.lua", clients=self._options.clients, seconds=self._options.seconds, REQUESTS=str(asked)
-        )
-
-    def figures(self, bare: str, ordinary: str) -> list[Figure]:
-        """All of them, in the order in which they take turns."""
-        url, seconds = self._service.url, self._options.seconds
-        one = [line("GET", f"{API}/slots/{n}") for n in range(1, self._options.slots, 7)]
-        profile = [line("GET", f"{API}/auth/profile", patient) for patient in self._patients]
-        return [
-            Figure("H", self.get(bare)),
-            Figure("list 100 slots, warm", self.get(f"{url}{API}/slots?doctor_id=7"), against=("H", "ORM list")),
-            Figure("ORM list", self.get(f"{ordinary}/slots?doctor_id=7"), against=("H",)),
-            Figure("list slots, cold", lambda: self.requests(url, weeks(f"{API}/slots")), against=("H",)),
-            Figure("one slot, each another", lambda: self.requests(url, one), against=("H",)),
-            Figure("doctors by specialty", self.get(f"{url}{API}/doctors?specialty=cardiology"), against=("H",)),
-            Figure("profile", lambda: self.requests(url, profile), against=("H",)),
-            Figure("PB", lambda: pgbench(self._service.owner_url, "book.sql", self._options.slots, seconds)),
-            Figure("book", lambda: self.book(url, API), "201", ("PB", "ORM book")),
-            Figure("ORM book", lambda: self.book(ordinary, ""), "201", ("PB",)),
-        ]
+def _start(stand: Stand, options: Options, report: Report) -> None:
+    report.add("Start and memory, one server process", start_and_memory(stand, options))
 
 
-def table(figures: list[Figure]) -> str:
-    """As Markdown."""
-    named = {figure.name: figure for figure in figures}
-    rows = ["| what | a second | p50 ms | p95 ms | p99 ms | ratios |", "|---|---:|---:|---:|---:|---|"]
-    for figure in figures:
-        ratios = ", ".join(f"{figure.ratio(named[other]):.2f} {other}" for other in figure.against)
-        times = " | ".join(
-            f"{figure.median(name):.1f}" if figure.median(name) else "" for name in ("p50", "p95", "p99")
-        )
-        rows.append(f"| {figure.name} | {figure.median('rate'):.0f} | {times} | {ratios} |")
-    return "\n".join(rows)
+def _one_slot(stand: Stand, options: Options, report: Report) -> None:
+    report.add("500 people at once for one place, four server processes", one_slot(stand, options))
 
 
-def measure(options: argparse.Namespace) -> str:
-    """Everything; the table."""
-    with tempfile.TemporaryDirectory(prefix="hs-speed-") as name, ExitStack() as stack:
-        directory = Path(name)
-        directory.chmod(0o755)  # the server's user must be able to pass
-        settings = {"HEALTH_RATE_LIMITS": OUT_OF_REACH, "HEALTH_LOG_LEVEL": "info"}
-        service = stack.enter_context(Service.running(ROOT, directory / "service", settings=settings))
-        patients = asyncio.run(fill(service.owner_url, service.url, options.slots))
-        bare = stack.enter_context(reference("bare", 9201))
-        ordinary = stack.enter_context(reference("ordinary", 9202, service.owner_url))
-        figures = Bench(service, patients, directory, options).figures(bare, ordinary)
-        for number in range(options.rounds + 1):
-            for figure in figures:
-                figure.take()
-                if not number:  # the first round warms up
-                    figure.rounds.clear()
-        return table(figures)
+PARTS: dict[str, Callable[[Stand, Options, Report], None]] = {
+    "standard": _standard,
+    "clients": concurrency.measure,
+    "flood": _flood,
+    "start": _start,
+    "one-slot": _one_slot,
+}
 
 
 def main() -> None:
-    """Measure, print, save."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--slots", type=int, default=300_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3, help="of each measurement (default 3)")
-    parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--save", type=Path, help="a file for the table")
-    options = parser.parse_args()
+    """Measure, print, save; exit code 1 where something was not as it has to be."""
+    arguments = _arguments()
+    options = Options(
+        arguments.slots,
+        arguments.rounds,
+        arguments.seconds,
+        arguments.clients,
+        arguments.workers or os.cpu_count() or 1,
+    )
     require_wrk()
-    shown = measure(options)
-    say(shown)
-    if options.save:
-        options.save.write_text(shown + "\n")
+    report = Report(arguments.part, arguments.save)
+    say("\n".join(f"{name}: {what}" for name, what in report.machine.items()))
+    with tempfile.TemporaryDirectory(prefix="hs-speed-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)  # the database's user must be able to pass
+        for part in _parts(arguments):
+            part(directory, options, report)
+    missed, faults = report.missed(), report.faults()
+    say("\n".join(["", *(f"Missed: {goal}" for goal in missed), *(f"FAULT {fault}" for fault in faults)]))
+    say(f"Saved in {arguments.save}.")
+    raise SystemExit(1 if faults else 0)
+
+
+def _parts(arguments: argparse.Namespace) -> list[Callable[[Path, Options, Report], None]]:
+    """What is asked for, one after the other."""
+    if arguments.part == "sustained":
+        return [partial(sustained.measure, minutes=arguments.minutes)]
+    if arguments.part == "growth":
+        return [partial(growth.measure, sizes=arguments.sizes or SIZES)]
+    chosen = PARTS if arguments.part == "all" else {arguments.part: PARTS[arguments.part]}
+
+    def on_one_stand(directory: Path, options: Options, report: Report) -> None:
+        stand = Stand(directory / "stand", options.slots)
+        for name, part in chosen.items():
+            say(f"\n… {name}")
+            part(stand, options, report)
+
+    return [on_one_stand]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, usage="%(prog)s [PART] [options]"
+    )
+    parts = ("all", *PARTS, "sustained", "growth")
+    parser.add_argument("part", nargs="?", default="all", choices=parts, metavar="PART")
+    parser.add_argument("sizes", nargs="*", type=int, metavar="SIZE", help="numbers of slots, for growth")
+    parser.add_argument("--slots", "--scale", type=int, default=300_000, help="in the region (default 300000)")
+    parser.add_argument("--rounds", type=int, default=5, help="after one that warms up (default 5)")
+    parser.add_argument("--seconds", type=float, default=3, help="of each measurement (default 3)")
+    parser.add_argument("--clients", type=int, default=16, help="at once (default 16)")
+    parser.add_argument("--workers", type=int, help="server processes, for sustained (default: as many as cores)")
+    parser.add_argument("--minutes", type=float, default=10, help="for sustained (default 10)")
+    parser.add_argument("--save", type=Path, default=HERE / "results", help="a directory (default: results here)")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

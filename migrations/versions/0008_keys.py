@@ -10,7 +10,7 @@ down_revision = "0007"
 ASKED_BEFORE = """
 CREATE FUNCTION asked_before(account bigint, key bytea, lifetime interval) RETURNS TABLE (
     is_alone boolean, kept_request_hash bytea, kept_status integer, kept_answer bytea
-) LANGUAGE plpgsql SET search_path = pg_catalog, public, pg_temp AS $$
+) LANGUAGE plpgsql ROWS 1 SET search_path = pg_catalog, public, pg_temp AS $$
 BEGIN
     is_alone := pg_try_advisory_xact_lock(hashtextextended(encode(key, 'hex'), account));
     SELECT k.request_hash, k.status, k.answer INTO kept_request_hash, kept_status, kept_answer
