@@ -80,10 +80,11 @@ async def test_round_trips(api: httpx.AsyncClient, world: World, statements: lis
         await count("profile", "GET", "/auth/profile", headers=patient.headers)
         await count("read a patient", "GET", f"/patients/{patient.patient_id}", headers=patient.headers)
         headers = {**patient.headers, "Idempotency-Key": f"key {slot}"}
-        await count("book with a key", "POST", "/appointments/book", json=body, headers=headers)
+        body |= {"reason_for_visit": "Cough"}
+        await count("book with key and reason", "POST", "/appointments/book", json=body, headers=headers)
     assert count.counted == {
         "book": 5,
-        "book with a key": 5,
+        "book with key and reason": 5,
         "cancel": 7,
         "list slots": 1,
         "profile": 4,

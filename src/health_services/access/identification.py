@@ -7,6 +7,7 @@ from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.permissions import Rule, Token, allows
+from health_services.access.repository import Besides
 from health_services.access.service import NO_KEY, Caller, act_as, act_as_key
 from health_services.access.tokens import Bearer, Tokens
 from health_services.access.trail import Trail
@@ -66,21 +67,22 @@ async def identify(
     rule: Rule,
     trail: Trail,
     settings: Settings,
-    asked: bytes | None,
+    key_hash: bytes | None,
 ) -> Caller | None:
     """The caller whom the rule lets pass; the transaction acts for him from now on.
 
-    `asked` is the hash of the idempotency key that he sent, if any: his account's row then tells of it.
+    `key_hash` is that of the idempotency key that he sent, if any: his account's row then tells of it.
 
     Raises AuthenticationException, and AuthorizationException where the role, the scopes of the key, or what the
     account still lacks do not let him in.
     """
     if credential is None:
         return None
+    besides = Besides(key_hash, rule.draws)
     if isinstance(credential, Key):
-        caller = await act_as_key(session, credential.prefix, credential.secret, trail, asked)
+        caller = await act_as_key(session, credential.prefix, credential.secret, trail, besides)
     else:
-        caller = await act_as(session, credential.user_id, credential.session_id, trail, asked)
+        caller = await act_as(session, credential.user_id, credential.session_id, trail, besides)
     if caller.role not in rule.roles:
         raise AuthorizationException
     if caller.scopes is not None and rule.is_account:

@@ -29,8 +29,9 @@ class Rule:
     browser's form, which the endpoint does not read. `is_audited`: each request leaves a row in the audit; false only
     for what is about nobody. `is_account`: how one signs in oneself, which no API key reaches, and which stays open to
     whoever must still enrol a second factor or verify an address. `has_turns`: passwords are looked at in turn
-    (auth/turns.py), and whoever waits for his keeps nobody from the database. `name` is the permission's, and the scope
-    that an API key needs.
+    (auth/turns.py), and whoever waits for his keeps nobody from the database. `draws`: a table of which the id of a new
+    row is drawn in the round trip that finds the caller (`drawn_id` in his account's row). `name` is the permission's,
+    and the scope that an API key needs.
     """
 
     roles: frozenset[Role]
@@ -42,6 +43,7 @@ class Rule:
     is_audited: bool = True
     is_account: bool = False
     has_turns: bool = False
+    draws: Literal["appointments"] | None = None
     name: str = ""
 
     @property
@@ -104,7 +106,7 @@ PERMISSIONS: dict[str, Rule] = {
     "patients:erase": _only(P, D, S, A),
     "patients:emergency": _only(D),
     "patients:invite": _only(S, A),
-    "appointments:book": _only(P, D, S, A),
+    "appointments:book": replace(_only(P, D, S, A), draws="appointments"),
     "appointments:cancel": _only(P, D, S, A),
     "appointments:read": _only(P, D, S, A),
     "appointments:write": _only(D, A),

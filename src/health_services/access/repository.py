@@ -1,5 +1,6 @@
 """Whom a transaction acts for, and the audit's rows."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
@@ -9,8 +10,8 @@ from health_services.database.driver import Row, fetch, statement
 from health_services.database.idempotency import ASKED_BEFORE, LIFETIME
 from health_services.database.postponed import Write, postpone
 
-_BY_SESSION = "SELECT * FROM act_as(:user_id, :session_id) AS c"
-_BY_KEY = "SELECT * FROM act_as_key(:prefix, :secret_hash) AS c"
+_BY_SESSION = "act_as(:user_id, :session_id)"
+_BY_KEY = "act_as_key(:prefix, :secret_hash)"
 _CONCERNS = text("SELECT whom_it_concerns(:kind, :object)")
 _RECORD = Write(
     (
@@ -25,27 +26,40 @@ _RECORD = Write(
 )
 
 
+@dataclass(frozen=True)
+class Besides:
+    """What else is asked in the round trip that finds the caller, and stands in his account's row.
+
+    `key_hash`: what an idempotency key was used for (database/idempotency.py); `draws`: the id of a new row there.
+    """
+
+    key_hash: bytes | None = None
+    draws: str | None = None
+
+
+NOTHING = Besides()
+
+
 class CallerRepository:
     """Accounts with all that decides what they may do; finding one lets the transaction act for it until it ends."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def by_session(self, user_id: int, session_id: int | None, asked: bytes | None = None) -> Row | None:
-        """The active account, by a session of its own that lives, or by none; one round trip.
+    async def by_session(self, user_id: int, session_id: int | None, besides: Besides = NOTHING) -> Row | None:
+        """The active account, by a session of its own that lives, or by none; one round trip."""
+        return await self._found(_BY_SESSION, {"user_id": user_id, "session_id": session_id}, besides)
 
-        `asked` is the hash of an idempotency key, of which the row then tells too (database/idempotency.py).
-        """
-        return await self._found(_BY_SESSION, {"user_id": user_id, "session_id": session_id}, asked)
-
-    async def by_key(self, prefix: str, secret_hash: bytes, asked: bytes | None = None) -> Row | None:
+    async def by_key(self, prefix: str, secret_hash: bytes, besides: Besides = NOTHING) -> Row | None:
         """The same for the account behind an API key that is neither revoked nor expired."""
-        return await self._found(_BY_KEY, {"prefix": prefix, "secret_hash": secret_hash}, asked)
+        return await self._found(_BY_KEY, {"prefix": prefix, "secret_hash": secret_hash}, besides)
 
-    async def _found(self, query: str, values: dict[str, Any], asked: bytes | None) -> Row | None:
-        if asked is not None:
-            query, values = f"{query} {ASKED_BEFORE}", values | {"key_hash": asked, "lifetime": LIFETIME}
-        return next(iter(await fetch(self._session, statement(query), values)), None)
+    async def _found(self, who: str, values: dict[str, Any], besides: Besides) -> Row | None:
+        drawn = f", nextval('{besides.draws}_id_seq') AS drawn_id" if besides.draws else ""
+        asked = ASKED_BEFORE if besides.key_hash else ""
+        query = statement(f"SELECT *{drawn} FROM {who} AS c {asked}")  # noqa: S608 - no caller's text is in it
+        values |= {"key_hash": besides.key_hash, "lifetime": LIFETIME}
+        return next(iter(await fetch(self._session, query, values)), None)
 
 
 class AuditRepository:

@@ -186,8 +186,8 @@ async def _once(request: StrictRequest, door: _Door, session: AsyncSession, ask:
     """Run the request and commit; None if another request with the same key came first and this one was undone."""
     rule, secrets = door.rule, request.app.state.tokens.secrets
     key = _key_of(request, rule)
-    asked = idempotency.hash_of(key) if isinstance(key, str) else None
-    caller = await identify(session, ask.credential, rule, trail, request.app.state.settings, asked)
+    key_hash = idempotency.hash_of(key) if isinstance(key, str) else None
+    caller = await identify(session, ask.credential, rule, trail, request.app.state.settings, key_hash)
     request.state.caller = caller
     _refuse_unknown_parameters(request, door.known)
     attempt = None

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services.access.repository import AuditRepository, CallerRepository
+from health_services.access.repository import NOTHING, AuditRepository, Besides, CallerRepository
 from health_services.access.tokens import REFUSED
 from health_services.access.trail import Trail
 from health_services.database.base import AnyRow
@@ -95,24 +95,23 @@ def caller_from(row: AnyRow | None, trail: Trail) -> Caller:
 
 
 async def act_as(
-    session: AsyncSession, user_id: int, session_id: int | None, trail: Trail, asked: bytes | None = None
+    session: AsyncSession, user_id: int, session_id: int | None, trail: Trail, besides: Besides = NOTHING
 ) -> Caller:
     """Let the transaction act for this account from now on, and answer it as it is now.
 
     Raises AuthenticationException if it is gone or inactive, or the session (where one is given) has ended. Without
-    a session, whoever calls this has other proof: a password, a token that was sent by mail. `asked` is the hash of
-    an idempotency key, of which the account's row then tells too.
+    a session, whoever calls this has other proof: a password, a token that was sent by mail.
     """
-    caller = caller_from(await CallerRepository(session).by_session(user_id, session_id, asked), trail)
+    caller = caller_from(await CallerRepository(session).by_session(user_id, session_id, besides), trail)
     trail.who(caller.id, f"session:{session_id}" if session_id else None)
     return caller
 
 
 async def act_as_key(
-    session: AsyncSession, prefix: str, secret: str, trail: Trail, asked: bytes | None = None
+    session: AsyncSession, prefix: str, secret: str, trail: Trail, besides: Besides = NOTHING
 ) -> Caller:
     """The same for an API key; raises AuthenticationException."""
-    row = await CallerRepository(session).by_key(prefix, key_hash(secret), asked)
+    row = await CallerRepository(session).by_key(prefix, key_hash(secret), besides)
     if row is None:
         raise AuthenticationException(NO_KEY)
     caller = caller_from(row, trail)

@@ -76,7 +76,7 @@ _FACTS = Statement(
 
 @dataclass(frozen=True)
 class Booking:
-    """What one booking writes."""
+    """What one booking writes; `id` is that of the new row where one was drawn for it."""
 
     patient_id: int
     doctor_id: int
@@ -85,6 +85,7 @@ class Booking:
     reason: str | None
     booked_by: int
     is_agreed: bool
+    id: int | None = None
 
 
 class Booked(SimpleNamespace):
@@ -141,11 +142,12 @@ class AppointmentRepository:
 
     async def book(self, booking: Booking, now: datetime) -> Booked | None:
         """Take a place; None if something that `facts` can name stands against it."""
-        values = {**vars(booking), "now": now, "id": None}
+        values = {**vars(booking), "now": now}
         if booking.reason is not None:
-            ((appointment_id,),) = await fetch(self._session, _NEXT_ID, {})
-            reason = vault_of(self._session).seal(_TABLE, "reason_for_visit", appointment_id, booking.reason)
-            values |= {"id": appointment_id, "reason": reason}
+            if booking.id is None:
+                ((values["id"],),) = await fetch(self._session, _NEXT_ID, {})
+            reason = vault_of(self._session).seal(_TABLE, "reason_for_visit", values["id"], booking.reason)
+            values["reason"] = reason
         rows = await fetch(self._session, _BOOK, values)
         return Booked(**{**rows[0], "reason_for_visit": booking.reason}) if rows else None
 

@@ -62,6 +62,7 @@ async def book(session: AsyncSession, caller: Caller, request: AppointmentCreate
             reason=request.reason_for_visit,
             booked_by=caller.id,
             is_agreed=caller.is_patient(request.patient_id) or caller.role is not Role.DOCTOR,
+            id=getattr(caller.account, "drawn_id", None),
         )
         row = await appointments.book(booking, now)
         if row is not None:
