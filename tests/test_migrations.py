@@ -251,3 +251,27 @@ async def test_indexes_wait_only_so_long_and_the_next_attempt_goes_on(empty: Tes
     finally:
         await somebody.close()
     assert await _revision(empty) == migrations.revisions()[0]
+
+
+async def test_rules_for_messages_are_written_anew_and_none_is_left_out(empty: TestDatabase):
+    await migrations.migrate(empty.owner_url, "0007")
+    somebody = await asyncpg.connect(empty.owner_url)
+    rules = """SELECT conname, convalidated FROM pg_constraint
+               WHERE conrelid = 'notifications'::regclass AND contype = 'c' ORDER BY conname"""
+    try:
+        before = await somebody.fetch(rules)
+        async with somebody.transaction():
+            await somebody.execute("LOCK TABLE notifications IN ROW EXCLUSIVE MODE")
+            with pytest.raises(DBAPIError) as refused:
+                await migrations.migrate(empty.owner_url, "0009")
+            assert "lock timeout" in str(refused.value.orig)
+        # an attempt that was cut off before the rows were read
+        await somebody.execute(
+            """ALTER TABLE notifications DROP CONSTRAINT ck_notifications_kind,
+               ADD CONSTRAINT ck_notifications_kind CHECK (kind = ANY ('{appointment_booked}'::text[])) NOT VALID"""
+        )
+        await migrations.migrate(empty.owner_url)
+        assert await somebody.fetch(rules) == before
+        assert all(row["convalidated"] for row in before)
+    finally:
+        await somebody.close()

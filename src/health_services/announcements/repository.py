@@ -8,14 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.database.postponed import Write, postpone, write_all
 
+_DROPPED = (
+    "dropped",
+    """UPDATE notifications SET state = 'skipped', last_error = 'the appointment changed', updated_at = now()
+       WHERE appointment_id = CAST(:superseded AS bigint) AND state = 'queued'""",
+)
 # Inserts, and nothing that notifies: commits that do wait for each other. A key that is there already stays as it is.
 _WRITE = Write(
     (
-        (
-            "dropped",
-            """UPDATE notifications SET state = 'skipped', last_error = 'the appointment changed', updated_at = now()
-               WHERE appointment_id = CAST(:superseded AS bigint) AND state = 'queued'""",
-        ),
         (
             "told",
             """INSERT INTO notifications (kind, channel, user_id, appointment_id, subject, revision, lead_minutes,
@@ -41,6 +41,8 @@ _WRITE = Write(
         ),
     )
 )
+# Two statements, since a part that changes no row costs nearly as much as one that does: bookings supersede nothing.
+_SUPERSEDE = Write((_DROPPED, *_WRITE.parts))
 
 
 class AnnouncementRepository:
@@ -64,8 +66,10 @@ class AnnouncementRepository:
         values = {
             "messages": orjson.dumps(messages).decode(),
             "events": orjson.dumps([{"place": place, **event} for place, event in enumerate(events)]).decode(),
-            "superseded": superseded,
         }
-        postpone(self._session, _WRITE, values)
+        if superseded is None:
+            postpone(self._session, _WRITE, values)
+        else:
+            postpone(self._session, _SUPERSEDE, values | {"superseded": superseded})
         if is_urgent:
             await write_all(self._session)

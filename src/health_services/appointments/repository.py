@@ -27,7 +27,7 @@ _COLUMNS = (
 
 _TABLE, _SEALED = "appointments", ("reason_for_visit", "notes")
 # A sealed text is bound to its row's id, which has to be known before.
-_NEXT_ID = Statement("SELECT nextval(pg_get_serial_sequence('appointments', 'id')) AS id")
+_NEXT_ID = Statement("SELECT nextval('appointments_id_seq') AS id")
 
 # One statement decides and writes. What it read may be stale by the time it writes; then the triggers and
 # constraints behind the INSERT refuse, after they have waited for whoever was first.
@@ -45,7 +45,7 @@ _BOOK = Statement(
            INSERT INTO appointments (id, patient_id, doctor_id, clinic_id, slot_id, reason_for_visit, booked_by_user_id,
                                      is_agreed)
            OVERRIDING SYSTEM VALUE
-           SELECT COALESCE(CAST(:id AS bigint), nextval(pg_get_serial_sequence('appointments', 'id'))), :patient_id,
+           SELECT COALESCE(CAST(:id AS bigint), nextval('appointments_id_seq')), :patient_id,
                   doctor_id, clinic_id, id, :reason, :booked_by, :is_agreed FROM place
            RETURNING id, patient_id, doctor_id, clinic_id, slot_id, status, reason_for_visit, notes, cancelled_at,
                      cancelled_reason, is_active, revision, created_at, updated_at

@@ -51,7 +51,8 @@ class State(StrEnum):
 
 
 def _one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
-    return CheckConstraint(f"{column} IN ({', '.join(repr(value.value) for value in values)})", name=column)
+    # One constant: PostgreSQL parses this in every statement that writes a message.
+    return CheckConstraint(f"{column} = ANY ('{{{','.join(values)}}}'::text[])", name=column)
 
 
 # As `planning.Message.dedupe_key`, and made by the database, so that nobody writes a message under another's.
