@@ -37,6 +37,7 @@ from health_services.access.permissions import Rule, rule_of
 from health_services.access.route import GuardedRoute
 from health_services.access.tokens import Tokens, secrets_of
 from health_services.api import documentation, health, openapi, problems, security_txt
+from health_services.api.application import Application
 from health_services.api.cors import OPTIONS, Cors
 from health_services.api.kept import Kept
 from health_services.api.middleware import Surroundings, configure_logging
@@ -132,7 +133,7 @@ def create_app(settings: Settings | None = None, *, role: str | None = None, has
     `has_worker`: messages are sent from this process too.
     """
     settings = settings or load_settings()
-    app = FastAPI(
+    app = Application(
         title="Health Services API",
         version=version("health-services"),
         description=DESCRIPTION,
@@ -150,15 +151,15 @@ def create_app(settings: Settings | None = None, *, role: str | None = None, has
     documentation.mount(app)
     problems.install(app, allowed_methods)
     # The last one is the first to see a request; a web page is to be able to read that it asks too often.
-    app.add_middleware(Overload)
+    app.put_in_front(Overload)
     if settings.keep_seconds:
         is_old = settings.read_database_url is not None
-        app.add_middleware(Kept, answers=app.state.answers, public=_public_paths(), is_old=is_old)
-    app.add_middleware(Traffic)
+        app.put_in_front(Kept, answers=app.state.answers, public=_public_paths(), is_old=is_old)
+    app.put_in_front(Traffic)
     if settings.cors_origins:
-        app.add_middleware(Cors, allow_origins=settings.cors_origins, **OPTIONS)  # type: ignore[arg-type]
-    app.add_middleware(Surroundings)
-    app.add_middleware(Origin, trusted=settings.trusted_proxies)
+        app.put_in_front(Cors, allow_origins=settings.cors_origins, **OPTIONS)
+    app.put_in_front(Surroundings)
+    app.put_in_front(Origin, trusted=settings.trusted_proxies)
     _document(app)
     return app
 

@@ -141,3 +141,35 @@ async def test_a_refusal_of_the_database_is_no_crash(api: httpx.AsyncClient, wor
 def test_what_json_cannot_hold_is_logged_all_the_same(lines: Lines):
     structlog.get_logger("any").info("odd", half="\ud800", large=2**70, thing=re.compile("x"))
     assert [(line["event"], line["half"], line["large"]) for line in lines()] == [("odd", "\ud800", 2**70)]
+
+
+async def test_the_line_of_a_request_is_the_one_that_structlog_makes(
+    api: httpx.AsyncClient, lines: Lines, monkeypatch: pytest.MonkeyPatch
+):
+    await api.get("/clinics?limit=3")
+    monkeypatch.setattr(middleware, "_DIRECTLY", [])
+    await api.get("/clinics?limit=3")
+    direct, usual = lines()
+    assert list(direct) == list(usual)
+    assert [len(direct[name]) for name in ("timestamp", "request_id")] == [len("2026-11-23T08:21:48.034253Z"), 32]
+    changing = {"timestamp", "request_id", "ms"}
+    assert {k: v for k, v in direct.items() if k not in changing} == {
+        k: v for k, v in usual.items() if k not in changing
+    }
+
+
+@pytest.mark.parametrize("query", [
+    "", "limit=3", "doctor_id=7&date_from=2026-11-25T08:00:00Z&date_to=2026-12-01", "limit=3&" * 25 + "limit=3",
+    "limit=", "limit=3&", "limit=3&token=x", "limit=3%30", "date_from=2026-11-25T08:00:00+01:00", "Limit=3",
+    "limit=3\n", "limit=\u0663", "xlimit=3", "skip=" + "1" * 41,
+])  # fmt: skip
+def test_a_plain_query_is_logged_as_any_other(query: str, monkeypatch: pytest.MonkeyPatch):
+    logged = middleware._safe_query(query.encode())
+    monkeypatch.setattr(middleware, "_PLAIN_QUERY", re.compile(rb"(?!)"))
+    assert logged == middleware._safe_query(query.encode())
+
+
+async def test_nothing_is_logged_of_requests_where_only_warnings_are(api: httpx.AsyncClient, log: io.StringIO):
+    middleware.configure_logging("warning", as_text=False)
+    await api.get("/clinics")
+    assert log.getvalue() == ""

@@ -2,12 +2,13 @@
 
 import contextlib
 import json
+import os
 import re
 import sys
 import time
 import traceback
-import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,6 +18,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from health_services.api.problems import of_error
+from health_services.api.traffic import headers_of
 from health_services.errors import HealthServicesError
 
 log = structlog.get_logger("health_services.http")
@@ -27,6 +29,9 @@ CLIENT_CLOSED_REQUEST = 499
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,64}")
 # Values of these query parameters are numbers and dates; those of any other could be a token or a person's.
 _LOGGED_PARAMETERS = frozenset({"skip", "limit", "doctor_id", "clinic_id", "date_from", "date_to"})
+# A query of nothing but those, written in the plainest way, is logged as it is.
+_PLAIN_PAIR = rf"(?:{'|'.join(sorted(_LOGGED_PARAMETERS))})=[\d:.TZ-]{{1,40}}"
+_PLAIN_QUERY = re.compile(rf"{_PLAIN_PAIR}(?:&{_PLAIN_PAIR}){{0,19}}".encode())
 _PLAIN = re.compile(r"[\d:.+TZ-]{1,40}", re.ASCII)
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -62,7 +67,7 @@ class Surroundings:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(message, request_id, is_tls=scope["scheme"] == "https")
+                _add_headers(message, scope, request_id)
             elif is_head:
                 message = {**message, "body": b""}
             await send(message)
@@ -85,14 +90,16 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return str(value.decode())
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
 
 
-def _add_headers(message: Message, request_id: str, *, is_tls: bool) -> None:
+def _add_headers(message: Message, scope: Scope, request_id: str) -> None:
     headers = message.setdefault("headers", [])
     present = {name.lower() for name, _ in headers}
-    headers.extend((name, value) for name, value in _HEADERS if name not in present)
-    if is_tls:
+    headers += [header for header in _HEADERS if header[0] not in present]
+    if b"ratelimit" not in present:
+        headers += headers_of(scope)
+    if scope["scheme"] == "https":
         headers.append(_ONLY_TLS)
     headers.append((b"x-request-id", request_id.encode()))
 
@@ -109,15 +116,18 @@ def _log_crash(request_id: str, error: Exception) -> None:
 
 
 def _log_request(scope: Scope, request_id: str, status: int, seconds: float) -> None:
-    log.info(
-        "request",
-        request_id=request_id,
-        method=scope["method"],
-        path=_safe_path(scope),
-        query=_safe_query(scope["query_string"]),
-        status=status,
-        ms=round(seconds * 1000, 1),
-    )
+    fields = {
+        "request_id": request_id,
+        "method": scope["method"],
+        "path": _safe_path(scope),
+        "query": _safe_query(scope["query_string"]),
+        "status": status,
+        "ms": round(seconds * 1000, 1),
+    }
+    if not _DIRECTLY:
+        log.info("request", **fields)
+    for stream in _DIRECTLY:
+        stream.write_request(fields)
 
 
 def _safe_path(scope: Scope) -> str:
@@ -125,9 +135,12 @@ def _safe_path(scope: Scope) -> str:
     if "endpoint" not in scope:
         return "(unknown)"
     parameters: dict[str, Any] = scope.get("path_params", {})
+    path_format = str(getattr(scope.get("route"), "path_format", ""))
+    if not parameters and "{" not in path_format:
+        return str(scope["path"])
     hidden = {str(value) for value in parameters.values() if not str(value).isdigit()}
     parts = str(scope["path"]).split("/")
-    shapes = str(getattr(scope.get("route"), "path_format", "")).split("/")
+    shapes = path_format.split("/")
     shapes = [""] * (len(parts) - len(shapes)) + shapes  # a route does not know the prefix it was mounted under
     return "/".join(
         "…" if part in hidden or ("{" in shape and not part.isdigit()) else part
@@ -136,6 +149,8 @@ def _safe_path(scope: Scope) -> str:
 
 
 def _safe_query(query: bytes) -> str:
+    if not query or _PLAIN_QUERY.fullmatch(query):
+        return query.decode()
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)[:20]
     return "&".join(f"{k}={v}" if k in _LOGGED_PARAMETERS and _PLAIN.fullmatch(v) else _redacted(k) for k, v in pairs)
 
@@ -167,8 +182,18 @@ class _StandardError:
         with contextlib.suppress(OSError):
             self._stream.flush()
 
+    def write_request(self, fields: dict[str, Any]) -> None:
+        """Write the line that structlog makes of a request, in a third of the time."""
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        line = _as_json(fields | {"event": "request", "level": "info", "timestamp": now}, default=str)
+        with contextlib.suppress(OSError):
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
 
 _PROCESSORS: list[Callable[..., Any]] = []
+# Where lines of requests go without structlog, which is where they are JSON and wanted.
+_DIRECTLY: list[_StandardError] = []
 
 
 def configure_logging(level: str, *, as_text: bool) -> None:
@@ -179,9 +204,11 @@ def configure_logging(level: str, *, as_text: bool) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.dev.ConsoleRenderer() if as_text else structlog.processors.JSONRenderer(serializer=_as_json),
     ]
+    standard_error = _StandardError()
+    _DIRECTLY[:] = [standard_error] if level in {"debug", "info"} and not as_text else []
     structlog.configure(
         processors=_PROCESSORS,
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=_StandardError()),  # type: ignore[arg-type]
+        logger_factory=structlog.WriteLoggerFactory(file=standard_error),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from starlette.requests import HTTPConnection
@@ -13,6 +14,8 @@ Address = IPv4Address | IPv6Address
 
 # Who hung up before he was asked for his address has none any more.
 _UNKNOWN = IPv4Address(0)
+# So many peers' addresses are remembered.
+_PEERS = 4096
 _BRACKETED = re.compile(r"\[([^\]]*)\](?::\d{1,5})?")
 
 
@@ -35,18 +38,25 @@ class Origin:
     def __init__(self, app: ASGIApp, trusted: Iterable[str]) -> None:
         self._app = app
         self._trusted = [network(text) for text in trusted]
+        # A peer has many requests. Only what the socket says is remembered, which nobody can make up or make long.
+        self._judged = lru_cache(_PEERS)(self._judge)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
         if scope["type"] == "http":
-            peer = _read(scope["client"][0]) if scope.get("client") else None
-            address = peer = peer or _UNKNOWN
-            if self._trusts(peer):
-                address = self._outermost(peer, _listed(scope, b"x-forwarded-for"))
+            client = scope.get("client")
+            peer, address, is_trusted = self._judged(client[0] if client else None)
+            if is_trusted:
+                address = str(self._outermost(peer, _listed(scope, b"x-forwarded-for")))
                 schemes = [word for word in _listed(scope, b"x-forwarded-proto")[-1:] if word in {"http", "https"}]
                 scope["scheme"] = schemes[0] if schemes else scope["scheme"]
-            scope.setdefault("state", {})["address"] = str(address)
+            scope.setdefault("state", {})["address"] = address
         await self._app(scope, receive, send)
+
+    def _judge(self, host: str | None) -> tuple[Address, str, bool]:
+        """A peer's address, how it is written, and whether it is a trusted proxy's."""
+        peer = (_read(host) if host else None) or _UNKNOWN
+        return peer, str(peer), self._trusts(peer)
 
     def _trusts(self, address: Address) -> bool:
         return any(address in known for known in self._trusted)

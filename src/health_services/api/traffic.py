@@ -1,14 +1,15 @@
 """How much traffic is taken: every request counts against its address, and answers say how much is left."""
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from health_services.api.origin import address_of
 from health_services.api.problems import of_error
 from health_services.errors import RateLimitedException
 from health_services.limits.limiter import Limiter
 from health_services.written_limits import Standing
+
+Headers = list[tuple[bytes, bytes]]
 
 
 async def count(source: HTTPConnection | Scope, name: str, *key: str) -> None:
@@ -22,11 +23,19 @@ async def count(source: HTTPConnection | Scope, name: str, *key: str) -> None:
         source["state"]["ratelimit"].append(standing)
 
 
+def headers_of(scope: Scope) -> Headers:
+    """RateLimit and RateLimit-Policy of the tightest of the limits that the request was counted against."""
+    standings: list[Standing] = scope["state"].get("ratelimit", ())
+    if not standings:
+        return []
+    tightest = min(standings, key=lambda standing: standing.remaining / standing.quota)
+    return [(name.lower().encode(), value.encode()) for name, value in tightest.headers.items()]
+
+
 class Traffic:
     """Counts each request against its address before anything is done for it.
 
-    An answer bears the headers RateLimit and RateLimit-Policy of the tightest of the limits that it was counted
-    against with `count`, or of the one that refused it.
+    An answer bears `headers_of` the request, or those of the limit that refused it; `Surroundings` sees to that.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -37,19 +46,10 @@ class Traffic:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        standings: list[Standing] = []
-        scope["state"]["ratelimit"] = standings
-
-        async def send_with_headers(message: Message) -> None:
-            headers = MutableHeaders(scope=message) if message["type"] == "http.response.start" else None
-            if headers is not None and standings and "RateLimit" not in headers:
-                tightest = min(standings, key=lambda standing: standing.remaining / standing.quota)
-                headers.update(tightest.headers)
-            await send(message)
-
+        scope["state"]["ratelimit"] = []
         try:
             await count(scope, "address", address_of(scope))
         except RateLimitedException as refused:
             await of_error(refused)(scope, receive, send)
             return
-        await self._app(scope, receive, send_with_headers)
+        await self._app(scope, receive, send)

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from ipaddress import IPv6Address
 from math import ceil, floor
 from typing import Self
@@ -33,9 +34,9 @@ class Limiter:
     """
 
     def __init__(self, limits: Mapping[str, RateLimitItem] | None, counts: OwnedCounts, secret: bytes) -> None:
-        self._limits = limits
         self._counts = counts
         self._hash_key = hashlib.blake2b(secret, digest_size=32, person=b"rate limits").digest()
+        self._limits = None if limits is None else {name: self._known(name, limits[name]) for name in limits}
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -62,19 +63,20 @@ class Limiter:
         """
         if self._limits is None:
             return None
-        limit, expiry = self._limits[name], self._limits[name].get_expiry()
-        is_counted, told = await self._counts.take(self._place(name, key), limit.amount, expiry, cost)
+        limit = self._limits[name]
+        is_counted, told = await self._counts.take(limit.place(key), limit.quota, limit.expiry, cost)
         if not is_counted:
-            raise RateLimitedException(_standing(name, limit, _window(told, expiry), cost))
-        return _standing(name, limit, _window(told, expiry), 1)
+            raise RateLimitedException(limit.standing(_window(told, limit.expiry), cost))
+        return limit.standing(_window(told, limit.expiry), 1)
 
     async def test(self, name: str, *key: str) -> None:
         """Raises RateLimitedException where `hit` would; counts nothing."""
         if self._limits is None:
             return
-        window = await self._window(name, key)
-        if window.count >= self._limits[name].amount:
-            raise RateLimitedException(_standing(name, self._limits[name], window, 1))
+        limit = self._limits[name]
+        window = await self._look(limit.place(key), limit.expiry)
+        if window.count >= limit.quota:
+            raise RateLimitedException(limit.standing(window, 1))
 
     async def slow_down(self, name: str, *key: str) -> int:
         """Count a failure, and wait the longer the more there were for this key; how many there were. Never refuses.
@@ -84,7 +86,7 @@ class Limiter:
         """
         if self._limits is None:
             return 0
-        place = self._hashed(f"failures of {name}", key)
+        place = _place(self._begun(f"failures of {name}"), key)
         await self._counts.acquire_sliding_window_entry(place, MOST, FAILURE_WINDOW_SECONDS)
         window = await self._look(place, FAILURE_WINDOW_SECONDS)
         excess = window.count - FREE_FAILURES
@@ -92,24 +94,50 @@ class Limiter:
             await asyncio.sleep(SHORTEST_WAIT_SECONDS * 2 ** min(excess - 1, DOUBLINGS))
         return window.count
 
-    async def _window(self, name: str, key: tuple[str, ...]) -> Window:
-        assert self._limits is not None
-        return await self._look(self._place(name, key), self._limits[name].get_expiry())
-
     async def _look(self, place: str, expiry: int) -> Window:
         return _window(await self._counts.get_sliding_window(place, expiry), expiry)
 
-    def _place(self, name: str, key: tuple[str, ...]) -> str:
-        """The key in the place where is counted; another one when the limit's window is changed."""
-        assert self._limits is not None
-        return self._hashed(f"{name} in {self._limits[name].get_expiry()} s", key)
+    def _known(self, name: str, limit: RateLimitItem) -> "_Limit":
+        # Its places are other ones when its window is changed.
+        expiry = limit.get_expiry()
+        return _Limit(name, limit.amount, expiry, self._begun(f"{name} in {expiry} s"))
 
-    def _hashed(self, name: str, key: tuple[str, ...]) -> str:
+    def _begun(self, what: str) -> hashlib.blake2b:
         digest = hashlib.blake2b(key=self._hash_key, digest_size=16)
-        for part in (name, *map(counted_as, key)):
-            text = part.encode("utf-8", "surrogatepass")
-            digest.update(len(text).to_bytes(8, "little") + text)
-        return digest.hexdigest()
+        _add(digest, what)
+        return digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """One limit, and the part of its places' hash that is the same for all keys."""
+
+    name: str
+    quota: int
+    expiry: int
+    begun: hashlib.blake2b
+
+    def place(self, key: tuple[str, ...]) -> str:
+        """Where is counted for this key."""
+        return _place(self.begun, key)
+
+    def standing(self, window: Window, cost: int) -> Standing:
+        """How far it is used up; where it refuses this cost, `reset` is how long it does."""
+        remaining = max(self.quota - window.count, 0)
+        reset = floor(window.seconds_until(self.quota - cost)) + 1 if remaining < cost else ceil(window.left)
+        return Standing(self.name, self.quota, self.expiry, remaining, reset)
+
+
+def _place(begun: hashlib.blake2b, key: tuple[str, ...]) -> str:
+    digest = begun.copy()
+    for part in key:
+        _add(digest, counted_as(part))
+    return digest.hexdigest()
+
+
+def _add(digest: hashlib.blake2b, part: str) -> None:
+    text = part.encode("utf-8", "surrogatepass")
+    digest.update(len(text).to_bytes(8, "little") + text)
 
 
 def _window(told: Told, expiry: int) -> Window:
@@ -117,14 +145,6 @@ def _window(told: Told, expiry: int) -> Window:
     # Redis knows no time that is left for a count that is not there.
     left = previous_left if previous else current_left - expiry if current_left > expiry else expiry
     return Window(previous, current, left, expiry)
-
-
-def _standing(name: str, limit: RateLimitItem, window: Window, cost: int) -> Standing:
-    """The limit's standing; where it refuses this cost, `reset` is how long it does."""
-    quota, expiry = limit.amount, limit.get_expiry()
-    remaining = max(quota - window.count, 0)
-    reset = floor(window.seconds_until(quota - cost)) + 1 if remaining < cost else ceil(window.left)
-    return Standing(name, quota, expiry, remaining, reset)
 
 
 def counted_as(part: str) -> str:

@@ -11,8 +11,7 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 
@@ -69,34 +68,39 @@ class SharedFile:
     async def take(self, key: str, limit: int, expiry: int, amount: int) -> tuple[bool, Told]:
         """The same, and what `get_sliding_window` says afterwards."""
         digest = blake2b(key.encode(), digest_size=16).digest()
-        with self._locked(digest) as (table, start):
+        table, start = self._locked(digest)
+        try:
             now = self._clock()
             place, window = _find(table, start, digest, expiry, now)
             counts = window.count + amount <= limit
             current = window.current + amount if counts else window.current
             if counts:
                 _PLACE.pack_into(table, place, digest, expiry, int(now // expiry), current, window.previous)
+        finally:
+            self._unlock(start)
         return counts, (window.previous, window.left, current, window.left + expiry)
 
     async def get_sliding_window(self, key: str, expiry: int) -> Told:
         """The count before and its seconds left, the count of now and its seconds left: twice the window at most."""
         digest = blake2b(key.encode(), digest_size=16).digest()
-        with self._locked(digest) as (table, start):
+        table, start = self._locked(digest)
+        try:
             _, window = _find(table, start, digest, expiry, self._clock())
+        finally:
+            self._unlock(start)
         return window.previous, window.left, window.current, window.left + expiry
 
-    @contextmanager
-    def _locked(self, digest: bytes) -> Iterator[tuple[mmap.mmap, int]]:
-        """The table, and where the key's set begins in it, while no other process looks at it."""
+    def _locked(self, digest: bytes) -> tuple[mmap.mmap, int]:
+        """The table, and where the key's set begins in it; until `_unlock` no other process looks at it."""
         if self._table is None:
             self.open()
         assert self._table is not None
         start = int.from_bytes(digest[:8], "little") % self._sets * _SET_BYTES
         self._lock(start)
-        try:
-            yield self._table, start
-        finally:
-            fcntl.lockf(self._descriptor, fcntl.LOCK_UN, _SET_BYTES, start)
+        return self._table, start
+
+    def _unlock(self, start: int) -> None:
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN, _SET_BYTES, start)
 
     def _lock(self, start: int) -> None:
         """Wait for the set, but not for ever: who was stopped while he held it must not stop everybody.
@@ -115,17 +119,23 @@ class SharedFile:
 def _find(table: mmap.mmap, start: int, digest: bytes, expiry: int, now: float) -> tuple[int, Window]:
     """Where the key is or may be put, and what was counted for it."""
     number, left = int(now // expiry), expiry - now % expiry
-    places = _PLACE.iter_unpack(table[start : start + _SET_BYTES])
-    first_to_go, shortest = start, float("inf")
-    for place, (other, seconds, last, current, previous) in zip(
-        range(start, start + _SET_BYTES, _PLACE.size), places, strict=True
-    ):
-        if other == digest:
-            counted = {number: (previous, current), number - 1: (current, 0)}.get(last, (0, 0))
-            return place, Window(*counted, left, expiry)
+    the_set = table[start : start + _SET_BYTES]
+    at = the_set.find(digest)
+    if at < 0 or at % _PLACE.size:  # a digest begins a place; elsewhere it would be chance
+        return start + _first_to_go(the_set, now), Window(0, 0, left, expiry)
+    _, _, last, current, previous = _PLACE.unpack_from(the_set, at)
+    if last == number:
+        return start + at, Window(previous, current, left, expiry)
+    return start + at, Window(current if last == number - 1 else 0, 0, left, expiry)
+
+
+def _first_to_go(the_set: bytes, now: float) -> int:
+    """Where the key stands whose time ends first, or ended."""
+    first_to_go, shortest = 0, float("inf")
+    for number, (_, seconds, last, _, _) in enumerate(_PLACE.iter_unpack(the_set)):
         remaining = (last + 2) * seconds - now
         if not 0 < remaining <= 2 * seconds:  # it has ended, or is from before the machine's last start
             remaining = 0
         if remaining < shortest:
-            first_to_go, shortest = place, remaining
-    return first_to_go, Window(0, 0, left, expiry)
+            first_to_go, shortest = number * _PLACE.size, remaining
+    return first_to_go
