@@ -7,6 +7,7 @@ import getpass
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -17,18 +18,16 @@ from rich.console import Console
 from rich.progress import Progress
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services import account_commands, auditing, key_rotation, sending, serving
+from health_services import account_commands, auditing, key_rotation, serving
 from health_services.api.middleware import configure_logging
 from health_services.audit.service import of_command
 from health_services.auth.passwords import Passwords
 from health_services.auth.service import create_account
 from health_services.database import backup as backups
 from health_services.database.constraints import translate
-from health_services.demo import region
 from health_services.errors import HealthServicesError, OperatorError
 from health_services.installation import Installation, installation
 from health_services.listening import Certificate, listen
-from health_services.main import create_app
 from health_services.settings import Settings, SettingsError, load_settings, logs_as_text, unknown_variables
 
 cli = typer.Typer(
@@ -55,6 +54,7 @@ def say(sentence: str) -> None:
 def main() -> None:
     """Run a command; what goes wrong becomes a sentence and exit code 1."""
     gc.freeze()  # What was imported is no garbage; to look for some in it at the end takes half a second.
+    gc.enable()
     try:
         cli()
     except (OperatorError, SettingsError, HealthServicesError) as error:
@@ -127,13 +127,16 @@ def serve(
     """Migrate (unless --no-migrate), then serve and send messages (unless --no-worker) until Ctrl-C."""
     settings = _sending_settings()
     certificate = Certificate.of(tls_cert, tls_key)
-    with listen(host, port) as listener, installation(settings, say) as place:
+    load = partial(serving.load_application, has_worker=worker)
+    with listen(host, port) as listener, installation(settings, say, meanwhile=load) as place:
         serving.serve(place, listener, certificate, workers=workers, migrate=migrate, has_worker=worker, say=say)
 
 
 @cli.command()
 def worker() -> None:
     """Send messages until Ctrl-C, without serving; any number of workers may run. Finishes what is under way."""
+    from health_services import sending  # noqa: PLC0415 - with all that sends, which other commands go without
+
     with installation(_sending_settings(), say) as place:
         sending.work(place, say)
 
@@ -141,6 +144,8 @@ def worker() -> None:
 @cli.command()
 def mail_test(address: Annotated[str, typer.Argument(help="Where the test mail goes.")]) -> None:
     """Send one test mail with the mail settings as they are, and say what the mail server answers."""
+    from health_services import sending  # noqa: PLC0415 - as above
+
     say(asyncio.run(sending.mail_test(_settings(), address)))
 
 
@@ -195,6 +200,8 @@ def demo(
 ) -> None:
     """Fill the database with a believable region and print four logins, for demonstration only."""
 
+    from health_services.demo import region  # noqa: PLC0415 - a server does not need it
+
     async def work(place: Installation) -> list[region.Login]:
         vault = place.vault()
         role = await place.prepare(lambda _: None)
@@ -235,6 +242,8 @@ def database_url(
 @cli.command()
 def openapi() -> None:
     """Print the OpenAPI document."""
+    from health_services.main import create_app  # noqa: PLC0415 - other commands go without, or load it later
+
     placeholders = {"database_url": SecretStr("postgresql:///none"), "secret_key": SecretStr("-" * 32)}
     app = create_app(load_settings().model_copy(update=placeholders))
     print(orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2).decode())

@@ -20,7 +20,7 @@ from health_services.database.key_file import KeyFile, vault_for
 from health_services.database.sealing import Vault
 from health_services.errors import OperatorError
 from health_services.kept_files import kept
-from health_services.outgoing.push import kept_key
+from health_services.outgoing.push_keys import kept_key
 from health_services.settings import MINIMUM_SECRET_BYTES, Settings, variable
 
 STOPPING = "Stopping: what is under way is finished; Ctrl-C ends it at once."
@@ -123,8 +123,13 @@ class Installation:
 
 
 @contextmanager
-def installation(settings: Settings, say: Say) -> Iterator[Installation]:
-    """The database of the settings; the embedded server runs at least as long as the block lasts."""
+def installation(
+    settings: Settings, say: Say, *, meanwhile: Callable[[], None] = lambda: None
+) -> Iterator[Installation]:
+    """The database of the settings; the embedded server runs at least as long as the block lasts.
+
+    `meanwhile` is what the caller does anyhow, and now while an embedded server starts.
+    """
     if settings.database_url is not None:
         _insist_on_tls(settings, say)
         url = settings.database_url.get_secret_value()
@@ -140,7 +145,9 @@ def installation(settings: Settings, say: Say) -> Iterator[Installation]:
     for name in ("migration_database_url", "read_database_url"):
         if getattr(settings, name) is not None:
             raise OperatorError(f"{variable(name)} is set but DATABASE_URL is not; set both or neither.")
-    with embedded.running(settings.data_dir, postgres_bin=settings.postgres_bin, say=say) as cluster:
+    with embedded.running(
+        settings.data_dir, postgres_bin=settings.postgres_bin, say=say, meanwhile=meanwhile
+    ) as cluster:
         yield Installation(
             settings=settings,
             application_url=cluster.app_url,

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services.access.tokens import secrets_of
 from health_services.announcements.service import of_disabled_webhook
 from health_services.audit.sealer import Sealer
 from health_services.database.base import AnyRow
@@ -16,7 +15,7 @@ from health_services.earlier_visits.service import EarlierVisits
 from health_services.notifications.carriers import MailCarrier, PushCarrier, SmsCarrier, Voice
 from health_services.notifications.models import Channel
 from health_services.notifications.sender import Carrier, Sender
-from health_services.notifications.unsubscribing import UnsubscribeLinks
+from health_services.notifications.unsubscribing import links_of
 from health_services.outgoing.http import outgoing_session
 from health_services.outgoing.mail import folder_of_mails, mailer_of, sender_of
 from health_services.outgoing.push import push_gateway_of
@@ -29,12 +28,6 @@ from health_services.worker import Lane, Worker
 # Enough for all lanes to write down what became of their messages; requests have connections of their own.
 POOL_SIZE = 4
 STATEMENT_TIMEOUT_MS = 30_000
-
-
-def links_of(settings: Settings) -> UnsubscribeLinks:
-    """The links that this service puts into mails, and reads."""
-    base_url = (settings.public_url or "http://localhost:8000").rstrip("/")
-    return UnsubscribeLinks(secrets_of(settings), base_url)
 
 
 async def _tell_of_disabled(session: AsyncSession, webhook: AnyRow, delivery_id: int) -> None:

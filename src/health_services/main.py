@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
@@ -52,14 +52,14 @@ from health_services.database.engine import Database
 from health_services.database.key_file import vault_for
 from health_services.freshness.answers import Answers
 from health_services.freshness.versions import FILE_NAME, Versions
-from health_services.lanes import links_of, open_worker
 from health_services.limits.limiter import Limiter
 from health_services.monitoring import service as monitoring
+from health_services.notifications.unsubscribing import links_of
 from health_services.outgoing.mail import TIMEOUT_SECONDS
-from health_services.outgoing.push import push_gateway_of
+from health_services.outgoing.push_keys import key_of, public_key_of
 from health_services.sessions.service import Lifetimes
 from health_services.settings import Settings, load_settings, logs_as_text
-from health_services.worker import run_until
+from health_services.worker import Worker, run_until
 
 API_PREFIX = "/api/v1"
 # The longest send, and writing down what became of it: what is cut off is sent again.
@@ -144,7 +144,7 @@ def create_app(settings: Settings | None = None, *, role: str | None = None, has
         lifespan=_lifespan,
     )
     _wire(app, settings, role)
-    app.state.open_worker = partial(open_worker, settings, role) if has_worker else None
+    app.state.open_worker = _worker(settings, role) if has_worker else None
     app.router.routes.append(RouteTable(app, API_PREFIX, (route for router in ROUTERS for route in _routes(router))))
     for router in PLAIN_ROUTERS:
         app.include_router(router)
@@ -162,6 +162,13 @@ def create_app(settings: Settings | None = None, *, role: str | None = None, has
     app.put_in_front(Origin, trusted=settings.trusted_proxies)
     _document(app)
     return app
+
+
+def _worker(settings: Settings, role: str | None) -> Callable[[], AbstractAsyncContextManager[Worker]]:
+    # With its gateways and the wording of mails it is a quarter of all that is loaded, and answers nobody.
+    from health_services.lanes import open_worker  # noqa: PLC0415
+
+    return partial(open_worker, settings, role)
 
 
 def _wire(app: FastAPI, settings: Settings, role: str | None) -> None:
@@ -209,12 +216,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     if settings.keep_seconds:
         app.state.versions.open()
     app.state.vault.prepare()
-    app.state.push = push_gateway_of(settings)
+    app.state.push_key = public_key_of(key_of(settings))
     try:
         async with _working(app):
             yield
     finally:
-        await app.state.push.close()
         await app.state.limiter.close()
         app.state.versions.close()
         app.state.gate.passwords.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import os
 import signal
@@ -29,7 +30,6 @@ from health_services.errors import OperatorError
 from health_services.installation import STOPPING, Installation, Say, end_at_once, serving_settings
 from health_services.limits.limiter import Limiter
 from health_services.listening import BACKLOG, Certificate, allow_files, tls_context, when_answered
-from health_services.main import create_app
 from health_services.settings import Settings, load_settings
 from health_services.supervising import NOT_STARTED, Supervisor
 from health_services.users.models import Role
@@ -145,14 +145,37 @@ def serve(
     base = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     ready = f"Ready on {base} – documentation under /docs, Ctrl-C stops."
     allow_files(MOST_CONNECTIONS + OTHER_FILES)
+    load_application(has_worker=has_worker)
     with _ends_on_signals():
         if workers == 1:
-            app = create_app(settings, role=role, has_worker=has_worker)
+            app = _application(settings, role, has_worker=has_worker)
             _Server(_config(app, certificate), say, ready).serve_on(listener)
             return
         _hand_over(settings, role, has_worker=has_worker)
         config = _config("health_services.serving:worker_app", certificate, workers)
         Supervisor(config, listener, say, lambda: when_answered(listener, certificate, lambda: say(ready))).run()
+
+
+def load_application(*, has_worker: bool) -> None:
+    """Import what serves: most of a start's time, and best spent while the database starts.
+
+    Nothing of it is garbage. To look for some meanwhile, and while it serves, takes long, and finds nothing.
+    """
+    gc.disable()
+    try:
+        import health_services.main  # noqa: PLC0415
+
+        if has_worker:
+            import health_services.lanes  # noqa: PLC0415, F401 - before processes fork, so that they share it
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _application(settings: Settings, role: str | None, *, has_worker: bool) -> FastAPI:
+    from health_services.main import create_app  # noqa: PLC0415 - loaded by now, see load_application
+
+    return create_app(settings, role=role, has_worker=has_worker)
 
 
 async def _try_to_count(settings: Settings) -> None:
@@ -235,7 +258,7 @@ def worker_app() -> FastAPI:
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     has_worker = bool(os.environ.get(_WORKER_VARIABLE))
     try:
-        return create_app(load_settings(), role=os.environ.get(_ROLE_VARIABLE) or None, has_worker=has_worker)
+        return _application(load_settings(), os.environ.get(_ROLE_VARIABLE) or None, has_worker=has_worker)
     except OperatorError as error:  # of which uvicorn knows nothing: it would start a process after the other
         sys.stderr.write(f"{error}\n")
         raise SystemExit(STARTUP_FAILURE) from None

@@ -27,7 +27,16 @@ KEYS = '{"test": "dGVzdHMsIHRlc3RzLCBub3RoaW5nIGJ1dCB0ZXN0cyE"}'
 PASSWORD = "a password of tests"
 # Loaded once: a command's own start takes longer than what it does.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["health_services.cli", "uvicorn.server", "health_services.demo.region"])
+_context.set_forkserver_preload(
+    [
+        "health_services.cli",
+        "health_services.main",
+        "health_services.lanes",
+        "health_services.sending",
+        "uvicorn.server",
+        "health_services.demo.region",
+    ]
+)
 _KEPT = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
 # Tests call more often than anybody should.
 _UNLIMITED = {"HEALTH_RATE_LIMITS": "off"}

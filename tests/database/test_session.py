@@ -144,3 +144,49 @@ async def test_sqlalchemy_joins_the_drivers_transaction(opened: Database, owner:
             raise ZeroDivisionError
     assert await owner.fetchval(COUNT) == 4
     assert nobody_holds_a_connection(opened)
+
+
+async def test_a_connection_is_given_back_when_the_transaction_ends(opened: Database, owner: asyncpg.Connection):
+    """And another one is found for what comes afterwards."""
+    for end in ("commit", "rollback"):
+        async with opened.writing() as session:
+            await fetch_text(session, MAKE)
+            await session.execute(text(MAKE))
+            await getattr(session, end)()
+            assert nobody_holds_a_connection(opened)
+            assert await session.scalar(text(COUNT)) == 2
+            assert (await fetch_text(session, COUNT))[0].count == 2
+            await session.execute(text(MAKE))
+        assert await owner.fetchval(COUNT) == 2
+    assert nobody_holds_a_connection(opened)
+
+
+async def test_who_is_interrupted_while_he_commits_leaves_no_connection_in_it(
+    opened: Database, owner: asyncpg.Connection
+):
+    await owner.execute("""
+        CREATE TABLE slow_to_commit (id integer);
+        GRANT INSERT ON slow_to_commit TO health_app;
+        CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NULL; END';
+        CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON slow_to_commit DEFERRABLE INITIALLY DEFERRED
+            FOR EACH ROW EXECUTE FUNCTION be_slow()""")
+
+    async def commit() -> None:
+        async with opened.writing() as session:
+            await fetch_text(session, "INSERT INTO slow_to_commit VALUES (1)")
+            await session.commit()
+
+    try:
+        for _ in range(3):
+            task = asyncio.create_task(commit())
+            await asyncio.sleep(0.1)
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            assert nobody_holds_a_connection(opened)
+            async with opened.writing() as session:
+                await fetch_text(session, MAKE)
+                await session.commit()
+    finally:
+        await owner.execute("DROP TABLE slow_to_commit; DROP FUNCTION be_slow")
+    assert await owner.fetchval(COUNT) == 3

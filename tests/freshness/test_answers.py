@@ -1,6 +1,7 @@
 """Answers that are kept: no longer than they are true, and no more of them than there is room for."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -55,6 +56,17 @@ def test_it_ends_with_its_time(answers: Answers):
     answers.seconds = 0
     keep(answers)
     assert answers.get(KEY) is None
+
+
+def test_what_has_ended_takes_no_room(answers: Answers):
+    """Most questions are never asked again, and their answers would stay until there is no room."""
+    keep(answers, until=datetime.now(UTC) + timedelta(milliseconds=20))
+    assert len(answers._kept) == 1
+    time.sleep(0.03)
+    keep(answers, ("/slots", b"limit=1"))
+    assert list(answers._kept) == [("/slots", b"limit=1")]
+    keep(answers, until=datetime.now(UTC) - timedelta(seconds=1))
+    assert answers.get(("/slots", b"limit=1")) == answer()
 
 
 def test_an_answer_of_which_nothing_was_said_is_not_kept(answers: Answers):

@@ -8,15 +8,9 @@ from typing import Any
 
 import pytest
 
-from health_services.outgoing import http
-from health_services.outgoing.http import (
-    PrivateAddress,
-    is_public,
-    outgoing_session,
-    parse_retry_after,
-    post,
-    resolves_to_private,
-)
+from health_services.outgoing import addresses
+from health_services.outgoing.addresses import is_public, resolves_to_private
+from health_services.outgoing.http import PrivateAddress, outgoing_session, parse_retry_after, post
 
 NOT_PUBLIC = (
     "127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1",
@@ -95,7 +89,7 @@ async def test_one_private_address_of_several_is_enough(monkeypatch: pytest.Monk
     async def found(host: str, *_: object, **__: object) -> list[tuple[int, str]]:
         return [(socket.AF_INET, address) for address in names[host]]
 
-    monkeypatch.setattr(http, "_addresses", found)
+    monkeypatch.setattr(addresses, "addresses_of", found)
     assert await resolves_to_private("mixed.example")
     assert not await resolves_to_private("public.example")
 
@@ -105,8 +99,8 @@ async def test_a_slow_name_holds_nobody_up(monkeypatch: pytest.MonkeyPatch):
         await asyncio.Event().wait()
         return [(socket.AF_INET, "127.0.0.1")]
 
-    monkeypatch.setattr(http, "_addresses", slow)
-    monkeypatch.setattr(http, "NAME_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(addresses, "addresses_of", slow)
+    monkeypatch.setattr(addresses, "NAME_TIMEOUT_SECONDS", 0.05)
     assert not await resolves_to_private("slow.example")
 
 

@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from health_services.outgoing import http
+from health_services.outgoing import addresses, http
+from health_services.outgoing.addresses import resolves_to_private
 from health_services.outgoing.errors import NotNow, SendingFailed, Undeliverable
 from health_services.outgoing.http import (
     ANSWER_LIMIT_BYTES,
@@ -19,7 +20,6 @@ from health_services.outgoing.http import (
     PrivateAddress,
     outgoing_session,
     post,
-    resolves_to_private,
 )
 from tests.outgoing.servers import answering, counting, hanging, serving, speaking
 
@@ -42,13 +42,13 @@ async def send(url: str, *, allow_private: bool = True, timeout: float = 20, **h
 def resolve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Names have these addresses: those of the first question, those of the next, and so on, the last ones for ever."""
 
-    def answers(*addresses: list[str]) -> None:
-        turns: Iterator[list[str]] = itertools.chain(addresses, itertools.repeat(addresses[-1]))
+    def answers(*found_then: list[str]) -> None:
+        turns: Iterator[list[str]] = itertools.chain(found_then, itertools.repeat(found_then[-1]))
 
         async def found(*_: object, **__: object) -> list[tuple[int, str]]:
             return [(socket.AF_INET6 if ":" in a else socket.AF_INET, a) for a in next(turns)]
 
-        monkeypatch.setattr(http, "_addresses", found)
+        monkeypatch.setattr(addresses, "addresses_of", found)
 
     return answers
 
@@ -197,7 +197,7 @@ async def test_an_unknown_name(monkeypatch: pytest.MonkeyPatch):
     async def unknown(*_: object) -> list[tuple[int, str]]:
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
 
-    monkeypatch.setattr(http, "_addresses", unknown)
+    monkeypatch.setattr(addresses, "addresses_of", unknown)
     with pytest.raises(NotNow, match=r"^the name could not be resolved$"):
         await send("http://unknown.example/", allow_private=False)
 

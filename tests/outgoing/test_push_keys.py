@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr
 
 from health_services.errors import OperatorError
-from health_services.outgoing import push
-from health_services.outgoing.push import KEY_FILE, push_gateway_of
+from health_services.outgoing import push_keys
+from health_services.outgoing.push import push_gateway_of
+from health_services.outgoing.push_keys import KEY_FILE
 from health_services.settings import Settings
 from tests.outgoing.test_push import ONE, base64url, from_base64url
 
@@ -43,7 +44,7 @@ def test_a_key_is_made_once_for_its_owner_only(tmp_path: Path):
 def test_processes_that_start_together_have_one_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Each finds no key and makes one; only one of them is kept."""
     made: list[int] = []
-    make = push._new_key
+    make = push_keys._new_key
 
     def make_late() -> str:
         made.append(1)
@@ -51,7 +52,7 @@ def test_processes_that_start_together_have_one_key(tmp_path: Path, monkeypatch:
             others.append(key_of(tmp_path))  # somebody else, just before us
         return make()
 
-    monkeypatch.setattr(push, "_new_key", make_late)
+    monkeypatch.setattr(push_keys, "_new_key", make_late)
     others: list[str] = []
     key = key_of(tmp_path)
     assert len(made) == 2

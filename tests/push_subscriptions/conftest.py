@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from health_services.outgoing import http
+from health_services.outgoing import addresses
 
 P256DH = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
 AUTH = "BTBZMqHH6r4Tts7J_aSIgg"
@@ -39,5 +39,5 @@ def names(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         flags = socket.AI_NUMERICHOST
         return [(socket.AF_INET, str(info[4][0])) for info in socket.getaddrinfo(host, None, flags=flags)]
 
-    monkeypatch.setattr(http, "_addresses", found)
+    monkeypatch.setattr(addresses, "addresses_of", found)
     return asked

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import FastAPI
 
-from health_services.outgoing import http
+from health_services.outgoing import addresses
 from health_services.push_subscriptions.repository import PushSubscriptionRepository
 from tests.api.answers import read_pages, refusal, shape
 from tests.factories import Person, World
@@ -41,7 +41,7 @@ async def test_the_key_is_a_point_that_browsers_take(api: httpx.AsyncClient, wor
         point = base64.urlsafe_b64decode(key + "=")
         assert len(point) == 65
         ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), point)
-        assert key == app.state.push.public_key
+        assert key == app.state.push_key
     refusal(await api.get("/push/key"), "AUTHENTICATION_ERROR")
 
 
@@ -179,13 +179,13 @@ async def test_names_are_asked_for_while_no_connection_is_held(
     api: httpx.AsyncClient, world: World, app: FastAPI, monkeypatch: pytest.MonkeyPatch, key: dict[str, str]
 ):
     held: list[int] = []
-    ask = http._addresses
+    ask = addresses.addresses_of
 
     async def asking(*asked: Any, **more: Any) -> list[tuple[int, str]]:
         held.append(app.state.database.engine.pool.checkedout())
         return await ask(*asked, **more)
 
-    monkeypatch.setattr(http, "_addresses", asking)
+    monkeypatch.setattr(addresses, "addresses_of", asking)
     made = await api.post(PATH, json=browser(), headers=(await world.patient()).headers | key)
     assert (made.status_code, held) == (201, [0])
 
@@ -202,7 +202,7 @@ async def test_many_with_one_idempotency_key_at_once_add_one(
         await together.wait()
         return [(socket.AF_INET, "8.8.8.8")]
 
-    monkeypatch.setattr(http, "_addresses", meet)
+    monkeypatch.setattr(addresses, "addresses_of", meet)
     first = asyncio.create_task(api.post(PATH, json=browser(), headers=headers))
     await is_asking.wait()
     answers = [await api.post(PATH, json=browser(), headers=headers), await first]

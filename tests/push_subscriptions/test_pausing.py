@@ -10,10 +10,10 @@ import pytest
 from fastapi import FastAPI
 
 from health_services.database.base import AnyRow
-from health_services.lanes import links_of
 from health_services.notifications.carriers import PushCarrier, Voice
 from health_services.notifications.models import Channel
 from health_services.notifications.sender import Sender
+from health_services.notifications.unsubscribing import links_of
 from health_services.outgoing.errors import NotNow, SendingFailed
 from health_services.outgoing.http import NoAnswer
 from health_services.outgoing.push import Subscription, SubscriptionGone

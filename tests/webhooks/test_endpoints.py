@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from health_services.outgoing import http
+from health_services.outgoing import addresses
 from tests.api.answers import read_pages, refusal, shape
 from tests.conftest import TABLES
 from tests.factories import Person, World
@@ -162,7 +162,7 @@ def asked(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         held.append(app.state.database.engine.pool.checkedout())
         return [(socket.AF_INET, "8.8.8.8")]
 
-    monkeypatch.setattr(http, "_addresses", found)
+    monkeypatch.setattr(addresses, "addresses_of", found)
     return held
 
 

@@ -2,11 +2,15 @@
 
 import asyncio
 import os
+import re
+import secrets
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Self, TypeVar
 
 from pwdlib import PasswordHash
@@ -35,6 +39,7 @@ class Passwords:
         # for whoever has something to do before and after a check that others must not come between
         self.turns = Turns(AT_ONCE, _WAITING)
         self._threads = ThreadPoolExecutor(AT_ONCE, "password", initializer=_step_back)
+        self._cost = {"m": memory_kib, "t": time_cost, "p": parallelism}
         self._nobody: str | None = None
 
     @classmethod
@@ -58,7 +63,7 @@ class Passwords:
         """
         if stored is None or not stored.startswith("$argon2"):
             if self._nobody is None:
-                self._nobody = await self.hash("nobody has this password")
+                self._nobody = await self._in_thread(self._of_nobody)
             await self._in_thread(lambda: self._verify(password, self._nobody or ""))
             return False, None
         return await self._in_thread(lambda: self._verify(password, stored))
@@ -71,8 +76,20 @@ class Passwords:
 
     async def prepare(self) -> None:
         """Do the one-time work before the first caller could measure it."""
-        self._nobody = await self.hash("nobody has this password")
+        self._nobody = await self._in_thread(self._of_nobody)
         common_passwords()
+
+    def _of_nobody(self) -> str:
+        """A hash that no password has, to check as much for those who do not exist.
+
+        Made at the least cost that there is, and then said to be of the usual one, which is what a check goes by: a
+        server that starts does not wait for a hash.
+        """
+        threads = self._cost["p"]
+        cheap = Argon2Hasher(memory_cost=8 * threads, time_cost=1, parallelism=threads).hash(secrets.token_urlsafe())
+        kind, version, _, salt, digest = cheap.removeprefix("$").split("$")
+        cost = ",".join(f"{name}={value}" for name, value in self._cost.items())
+        return f"${kind}${version}${cost}${salt}${digest}"
 
     def close(self) -> None:
         """End the threads."""
@@ -87,12 +104,14 @@ def _step_back() -> None:
 @cache
 def common_passwords() -> frozenset[str]:
     """Passwords that everybody tries first (the list of zxcvbn), in lower case, from 8 characters on."""
-    from zxcvbn import frequency_lists  # noqa: PLC0415 - large, and of one use
-
-    common = frozenset(word for word in frequency_lists.FREQUENCY_LISTS["passwords"] if len(word) >= 8)
-    for name in [module for module in sys.modules if module.split(".")[0] == "zxcvbn"]:
-        del sys.modules[name]
-    return common
+    package = find_spec("zxcvbn")
+    assert package is not None
+    assert package.origin is not None
+    # Read, not imported: with all its lists, of which this is one, it would take ten megabytes and keep them.
+    lists = Path(package.origin).with_name("frequency_lists.py").read_text(encoding="utf-8")
+    passwords = re.search(r'^ *"passwords": "([^"]*)"', lists, re.MULTILINE)
+    assert passwords is not None
+    return frozenset(re.findall(r"[^,]{8,}", passwords[1]))
 
 
 def why_refused(password: str, *, email: str | None, name: str) -> str | None:

@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.service import Caller, act_as
 from health_services.access.trail import Trail
-from health_services.calendars import ics
 from health_services.calendars.repository import CalendarRepository
 from health_services.calendars.schemas import CalendarFeedRead
 from health_services.database.base import AnyRow
@@ -57,6 +56,8 @@ async def feed(session: AsyncSession, trail: Trail, token: str, now: datetime, d
         owner = await act_as(session, owner_id, None, trail)
     except AuthenticationException:  # not active
         raise ResourceNotFoundException from None
+    from health_services.calendars import ics  # noqa: PLC0415 - its library is large, and few requests are about calendars
+
     trail.via = "calendar feed"
     rows = await feeds.feed(owner, now - PAST, now, MOST)
     trail.concerns(*{row.patient_id for row in rows if row.appointment_id is not None})
@@ -75,6 +76,8 @@ async def single(session: AsyncSession, caller: Caller, appointment_id: int, def
 
     Raises ResourceNotFoundException.
     """
+    from health_services.calendars import ics  # noqa: PLC0415 - its library is large, and few requests are about calendars
+
     row = await CalendarRepository(session).one(appointment_id, caller.id)
     if row is None:
         raise ResourceNotFoundException("There is no such appointment.")

@@ -38,10 +38,15 @@ def _tell(sentence: str) -> None:
 
 @contextmanager
 def running(
-    data_dir: Path, *, postgres_bin: Path | None = None, say: Callable[[str], None] = _tell
+    data_dir: Path,
+    *,
+    postgres_bin: Path | None = None,
+    say: Callable[[str], None] = _tell,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Iterator[Cluster]:
     """A running server for as long as the block lasts, found or started; the last block to end stops it.
 
+    `meanwhile` is done while a server starts that was not found.
     Raises OperatorError with a sentence that says what to do.
     """
     if sys.platform == "win32":
@@ -51,7 +56,7 @@ def running(
         )
     user = User(data_dir, postgres_bin, say)
     try:
-        server = user.arrive()
+        server = user.arrive(meanwhile)
         yield Cluster(
             app_url=server.url("health_app", server.passwords.app, "health"),
             owner_url=server.url("health_owner", server.passwords.owner, "health"),

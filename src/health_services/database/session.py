@@ -1,5 +1,6 @@
 """A session of which only as much is made as is used."""
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
@@ -94,9 +95,7 @@ class LeanSession(AsyncSession):
         if self._whole is not None:
             await super().close()
         await self._end("rollback")
-        if self._bound is not None:
-            await greenlet_spawn(self._bound.close)
-        self._held = self._bound = self._whole = None
+        self._whole = None
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -118,9 +117,20 @@ class LeanSession(AsyncSession):
                 await getattr(transaction, how)()
         except FAILURES as error:
             raise await self.refused(error) from error
+        except asyncio.CancelledError:  # nobody knows what it is doing now
+            self._held.invalidate()
+            raise
         else:
-            if self._whole is None:
-                self._give_back()
+            await self._part()
+
+    async def _part(self) -> None:
+        """Give the connection back; what is asked of SQLAlchemy's session from now on finds one of its own."""
+        if self._bound is not None and self._whole is not None:
+            await greenlet_spawn(self._bound.close)
+            self._whole.bind = self._engine
+            self._held = self._bound = None
+        else:
+            self._give_back()
 
     def _give_back(self) -> None:
         held, self._held = self._held, None

@@ -55,12 +55,12 @@ class User:
         with explained(self._home.path):
             self._users = Lock(self._home.users_lock)
 
-    def arrive(self) -> Server:
-        """The server, ready; it stays until `leave`."""
+    def arrive(self, meanwhile: Callable[[], None] = lambda: None) -> Server:
+        """The server, ready; it stays until `leave`. `meanwhile` is done while it starts, if it has to."""
         with self._starting():
             # While the keeper stops the server, it holds this lock alone: then its end is waited for.
             self._wait(self._users.try_shared, "The database is still shutting down; waiting for it …")
-            server = self._ensure()
+            server = self._ensure(meanwhile)
         self._watcher = threading.Thread(target=self._watch, name="embedded-postgres", daemon=True)
         self._watcher.start()
         return server
@@ -117,14 +117,17 @@ class User:
         finally:
             lock.close()
 
-    def _ensure(self) -> Server:
+    def _ensure(self, meanwhile: Callable[[], None] = lambda: None) -> Server:
         """The server, ready; the caller holds the start lock and a share of the users' lock."""
         is_ours = self._begin_keeping()
-        last = self._await_decision()
+        asked_at = time.time()
+        if is_ours:
+            meanwhile()
+        last = self._await_decision(asked_at)
         # A keeper that was just killed holds its lock until it is quite dead: then ours follows it.
         while not is_ours and not self._has_keeper():
             is_ours = self._begin_keeping()
-            last = self._await_decision()
+            last = self._await_decision(time.time())
         if last.get("state") != "ready" or not self._has_keeper():
             cause = last.get("detail") or f"its keeper ended without a word (is the disk of {self._home.path} full?)"
             cause = cluster.telling_line(cause).rstrip(".")
@@ -137,9 +140,9 @@ class User:
             )
         return Server(Path(last["bin_dir"]), Path(last["pgdata"]), Path(last["socket"]), passwords)
 
-    def _await_decision(self) -> dict[str, str]:
+    def _await_decision(self, asked_at: float) -> dict[str, str]:
         """What the keeper said once the server was ready, or once it was clear that it does not start."""
-        began, asked_at = time.monotonic(), time.time()
+        began = time.monotonic()
         last: dict[str, str] = {}
 
         def is_decided() -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from health_services.freshness.versions import Versions
 
 Key = tuple[str, bytes]
-# About what a process may spend on answers; the least used one goes first.
+# About what a process may spend on answers; the one that was not asked for the longest goes first.
 MOST_BYTES = 32 << 20
 # What an answer takes besides its body.
 _OVERHEAD = 2000
@@ -62,13 +62,18 @@ class Answers:
         self._forget(key)
         self._kept[key] = _Kept(answer, places, versions, until)
         self._bytes += _size(key, answer)
-        while self._bytes > self._most_bytes:
+        while self._must_go():
             self._forget(next(iter(self._kept)))
 
     def clear(self) -> None:
         """Forget everything."""
         self._kept.clear()
         self._bytes = 0
+
+    def _must_go(self) -> bool:
+        """Whether the oldest has to: what has ended, too, would else stay until there is no room."""
+        oldest = next(iter(self._kept.values()), None)
+        return oldest is not None and (self._bytes > self._most_bytes or oldest.until <= time.time())
 
     def _forget(self, key: Key) -> None:
         kept = self._kept.pop(key, None)

@@ -11,7 +11,6 @@ from typing import Self
 from limits import RateLimitItem
 
 from health_services.errors import RateLimitedException
-from health_services.limits.redis_counts import RedisCounts
 from health_services.limits.shared_file import SharedFile
 from health_services.limits.window import OwnedCounts, Told, Window
 from health_services.settings import Settings
@@ -43,8 +42,7 @@ class Limiter:
         """As the settings say; nothing is opened yet. Processes with the same secret key share their counts."""
         assert settings.secret_key is not None, "the launcher decides which secret"
         own = SharedFile(settings.data_dir / FILE_NAME)
-        redis = settings.redis_url
-        counts = own if redis is None else RedisCounts(redis.get_secret_value(), own)
+        counts = own if settings.redis_url is None else _in_redis(settings.redis_url.get_secret_value(), own)
         return cls(limits_of(settings.rate_limits), counts, settings.secret_key.get_secret_value().encode())
 
     def prepare(self) -> None:
@@ -138,6 +136,12 @@ def _place(begun: hashlib.blake2b, key: tuple[str, ...]) -> str:
 def _add(digest: hashlib.blake2b, part: str) -> None:
     text = part.encode("utf-8", "surrogatepass")
     digest.update(len(text).to_bytes(8, "little") + text)
+
+
+def _in_redis(url: str, own: OwnedCounts) -> OwnedCounts:
+    from health_services.limits.redis_counts import RedisCounts  # noqa: PLC0415 - the client is large; few have a Redis
+
+    return RedisCounts(url, own)
 
 
 def _window(told: Told, expiry: int) -> Window:

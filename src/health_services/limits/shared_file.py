@@ -47,6 +47,8 @@ class SharedFile:
             if os.fstat(descriptor).st_size < size:
                 os.ftruncate(descriptor, size)
             self._table = mmap.mmap(descriptor, size)
+            if hasattr(mmap, "MADV_RANDOM"):
+                self._table.madvise(mmap.MADV_RANDOM)  # or the pages around each would be taken in, too: soon all of it
         except OSError as error:
             raise OperatorError(
                 f"Requests cannot be counted in {self._path} ({error.strerror}): make the directory writable for the "

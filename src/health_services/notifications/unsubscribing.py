@@ -6,7 +6,9 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 
+from health_services.access.tokens import secrets_of
 from health_services.notifications.models import SECURITY_KINDS, Kind
+from health_services.settings import Settings
 
 _SIGNATURE_BYTES = 20
 
@@ -45,3 +47,9 @@ class UnsubscribeLinks:
 def _signature(secret: bytes, claim: bytes) -> bytes:
     key = hmac.digest(secret, b"health-services unsubscribe", hashlib.sha256)
     return hmac.digest(key, claim, hashlib.sha256)[:_SIGNATURE_BYTES]
+
+
+def links_of(settings: Settings) -> UnsubscribeLinks:
+    """The links that this service puts into mails, and reads."""
+    base_url = (settings.public_url or "http://localhost:8000").rstrip("/")
+    return UnsubscribeLinks(secrets_of(settings), base_url)

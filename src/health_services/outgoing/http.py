@@ -4,9 +4,7 @@ URLs come from people, so a name may lead into our own network, and may lead els
 therefore stands where the socket is made, and judges the very address that is connected to.
 """
 
-import asyncio
 import base64
-import ipaddress
 import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,25 +15,16 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from health_services.outgoing import addresses
+from health_services.outgoing.addresses import is_public
 from health_services.outgoing.errors import NotNow, Undeliverable
 
 ANSWER_LIMIT_BYTES = 65_536
 LONGEST_RETRY_AFTER_SECONDS = 86_400.0
-NAME_TIMEOUT_SECONDS = 3.0
 USER_AGENT = "health-services"
-
-_IPV6_IN_USE = ipaddress.IPv6Network("2000::/3")
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Public by number only: protocol assignments (clouds put metadata there), 6to4 relays, Azure's wire server,
-# documentation. Not every supported Python knows the first and the last.
-_SPECIAL = tuple(
-    ipaddress.ip_network(network) for network in ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "3fff::/20")
-)
-
-# Of their own: names that strangers choose may be slow to resolve, and must hold up the threads of nothing else; those
-# that somebody registers, again and again perhaps, not even those of what is sent, nor pushes those of webhooks.
+# Of their own: names that strangers choose may be slow to resolve, and must hold up the threads of nothing else, nor
+# pushes those of webhooks.
 _SENDING_THREADS = 16
-_REGISTERING_THREADS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="names_to_register")
 
 
 class PrivateAddress(Undeliverable):
@@ -61,35 +50,6 @@ class Answer:
     def is_success(self) -> bool:
         """Whether the status is one of 2xx."""
         return 200 <= self.status < 300
-
-
-def is_public(address: str) -> bool:
-    """Whether this numeric address belongs to the public internet, as does any IPv4 address inside it.
-
-    Text that is not the canonical form of an address, and one with a zone, is not public.
-    """
-    try:
-        number = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(number, ipaddress.IPv6Address):
-        inner = _ipv4_inside(number)
-        if inner is not None:
-            return is_public(str(inner))
-        if number.scope_id is not None or number not in _IPV6_IN_USE:
-            return False
-    if any(number in network for network in _SPECIAL):
-        return False
-    # Teredo (2001::/32) is never global: whatever it carries is refused with it.
-    return number.is_global and not (number.is_multicast or number.is_reserved or number.is_unspecified)
-
-
-def _ipv4_inside(number: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if number.scope_id is not None:
-        return None
-    if number in _NAT64:
-        return ipaddress.IPv4Address(int(number) & 0xFFFFFFFF)
-    return number.ipv4_mapped or number.sixtofour
 
 
 class _NotPublicError(OSError):
@@ -122,20 +82,12 @@ class _Names(AbstractResolver):
                 proto=socket.IPPROTO_TCP,
                 flags=socket.AI_NUMERICHOST,
             )
-            for kind, address in await _addresses(host, self._threads, family)
+            for kind, address in await addresses.addresses_of(host, self._threads, family)
         ]
 
     async def close(self) -> None:
         """Let the threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-async def _addresses(host: str, threads: ThreadPoolExecutor, family: int = socket.AF_UNSPEC) -> list[tuple[int, str]]:
-    """The address families and numeric addresses that the name has now; raises OSError or UnicodeError."""
-    found = await asyncio.get_running_loop().run_in_executor(
-        threads, lambda: socket.getaddrinfo(host, None, family=family, type=socket.SOCK_STREAM)
-    )
-    return [(kind, str(address[0])) for kind, _, _, _, address in found]
 
 
 def outgoing_session(*, allow_private: bool, timeout: float = 20) -> aiohttp.ClientSession:
@@ -223,17 +175,3 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return min(max((moment - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER_SECONDS)
-
-
-async def resolves_to_private(host: str) -> bool:
-    """Whether any address that this name (or address) has now is not public, for the moment of registration.
-
-    False where the name is unknown or takes more than 3 seconds, its wait for a thread included: each sending judges
-    again.
-    """
-    try:
-        async with asyncio.timeout(NAME_TIMEOUT_SECONDS):
-            found = await _addresses(host, threads=_REGISTERING_THREADS)
-    except (OSError, UnicodeError):
-        return False
-    return not all(is_public(address) for _, address in found)

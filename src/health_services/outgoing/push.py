@@ -1,32 +1,25 @@
 """Web Push: messages to browsers (RFC 8030), encrypted for them (RFC 8291) and signed by us (RFC 8292)."""
 
-import base64
 import hashlib
 import time
 from dataclasses import dataclass
 from email.utils import parseaddr
 from functools import lru_cache
-from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from py_vapid import Vapid02, VapidException
 from pywebpush import WebPusher, WebPushException
 
-from health_services.errors import OperatorError
-from health_services.kept_files import kept
 from health_services.outgoing.errors import NotNow, Undeliverable
 from health_services.outgoing.http import outgoing_session, post
+from health_services.outgoing.push_keys import base64url, key_of, public_key_of
 from health_services.settings import Settings
-from health_services.written_forms import private_key
 
-KEY_FILE = "vapid_private_key"
 # What fits into the one record of 4096 bytes that every push service takes.
 LONGEST_PAYLOAD_BYTES = 3993
-_KEY_BYTES = 32
 # A signature is used for one period and good for another; 24 hours are the most that push services accept.
 _PERIOD_SECONDS = 6 * 3600
 # The audiences come from browsers, so there is no telling how many there are.
@@ -78,8 +71,7 @@ class WebPush:
     def __init__(
         self, key: ec.EllipticCurvePrivateKey, contact: str, *, allow_private: bool, timeout: float = 5
     ) -> None:
-        point = key.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
-        self._public_key = _base64url(point)
+        self._public_key = public_key_of(key)
         # its own rules for contacts know no host without a dot
         self._vapid = Vapid02(key, conf={"no-strict": True})
         self._contact = contact
@@ -101,7 +93,7 @@ class WebPush:
             "Content-Type": "application/octet-stream",
             "TTL": str(ttl),
             # a topic has 32 characters at most; its hash tells the push service nothing
-            "Topic": _base64url(hashlib.sha256(topic.encode()).digest())[:32],
+            "Topic": base64url(hashlib.sha256(topic.encode()).digest())[:32],
         }
         body = _encrypted(subscription, payload)
         if self._session is None:
@@ -149,10 +141,6 @@ def _origin(endpoint: str) -> str:
     return f"{parts.scheme}://{parts.hostname}" + ("" if is_usual else f":{parts.port}")
 
 
-def _base64url(value: bytes) -> str:
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
-
-
 def push_gateway_of(settings: Settings) -> PushGateway:
     """The gateway with the key of the settings, else with that of the data directory, which is made once.
 
@@ -160,39 +148,10 @@ def push_gateway_of(settings: Settings) -> PushGateway:
 
     Raises OperatorError where the key cannot be read or kept.
     """
-    given = settings.vapid_private_key
-    key = given.get_secret_value() if given is not None else kept_key(settings.data_dir)
-    return WebPush(private_key(key), _contact(settings), allow_private=False)
+    return WebPush(key_of(settings), _contact(settings), allow_private=False)
 
 
 def _contact(settings: Settings) -> str:
     if settings.mail_from is not None:
         return f"mailto:{parseaddr(settings.mail_from)[1]}"
     return f"mailto:no-reply@{urlsplit(settings.public_url or 'http://localhost').hostname}"
-
-
-def kept_key(data_dir: Path) -> str:
-    """The key of this data directory, 43 characters of base64url; made where there is none yet.
-
-    Raises OperatorError where it cannot be read or kept, or is no key.
-    """
-    path = data_dir / KEY_FILE
-    try:
-        key = kept(path, _new_key, if_removed="browsers must then subscribe again")
-        private_key(key)
-    except OSError as error:
-        raise OperatorError(
-            f"The key of Web Push cannot be kept in {path} ({type(error).__name__}): make the directory writable for "
-            "the user who runs the service, or give a key in HEALTH_VAPID_PRIVATE_KEY."
-        ) from None
-    except ValueError:
-        raise OperatorError(
-            f"{path} is no P-256 key; restore it, or remove it: browsers must then subscribe again."
-        ) from None
-    else:
-        return key
-
-
-def _new_key() -> str:
-    number = ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value
-    return _base64url(number.to_bytes(_KEY_BYTES, "big"))

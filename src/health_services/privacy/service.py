@@ -11,7 +11,6 @@ from health_services.access.service import Caller, refusal
 from health_services.appointments.models import LIVE
 from health_services.appointments.schemas import AppointmentCancel
 from health_services.appointments.service import cancel
-from health_services.calendars import ics
 from health_services.database.base import AnyRow
 from health_services.database.constraints import ERASED
 from health_services.database.context import as_service
@@ -64,6 +63,8 @@ def _withhold_notes(appointments: Sequence[dict[str, Any]], *, is_his_own: bool)
 
 
 def _calendar(visits: Sequence[AnyRow], say: Speaker) -> bytes:
+    from health_services.calendars import ics  # noqa: PLC0415 - its library is large, and few ask for all their data
+
     return ics.calendar([ics.entry_of(row, say, is_own=True) for row in visits], method="PUBLISH")
 
 

@@ -23,7 +23,7 @@ router = APIRouter(prefix="/users/me/push-subscriptions", tags=["Notifications"]
 @requires("push:key")
 async def get_push_key(request: Request) -> Any:
     """Any account: the `applicationServerKey` that a browser subscribes with."""
-    return PushKeyRead(public_key=request.app.state.push.public_key)
+    return PushKeyRead(public_key=request.app.state.push_key)
 
 
 @router.post(

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from health_services.access.service import Caller
 from health_services.database.base import AnyRow
 from health_services.errors import ConflictException, ResourceNotFoundException, ValidationException
-from health_services.outgoing.http import resolves_to_private
+from health_services.outgoing.addresses import resolves_to_private
 from health_services.pagination import Page
 from health_services.push_subscriptions.repository import PushSubscriptionRepository
 from health_services.push_subscriptions.schemas import PushSubscriptionCreate, PushSubscriptionRead

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncSession
-from webauthn.registration.verify_registration_response import VerifiedRegistration
 
 from health_services.access.service import Caller
 from health_services.announcements.service import of_account
@@ -24,6 +24,9 @@ from health_services.second_factors.schemas import (
 from health_services.second_factors.service import CHALLENGE_LIFETIME
 from health_services.sessions.repository import SessionRepository
 from health_services.users.repository import UserRepository
+
+if TYPE_CHECKING:
+    from webauthn.registration.verify_registration_response import VerifiedRegistration
 
 MOST_PASSKEYS = 20
 _KNOWN_TRANSPORTS = frozenset({"usb", "nfc", "ble", "smart-card", "hybrid", "internal", "cable"})
@@ -131,7 +134,7 @@ async def _end_others(session: AsyncSession, caller: Caller, now: datetime) -> N
 
 async def _made(
     session: AsyncSession, caller: Caller, party: RelyingParty, request: PasskeyCreate
-) -> VerifiedRegistration:
+) -> "VerifiedRegistration":
     credential = request.credential.as_sent()
     issued = await one_time_tokens.redeem(session, Purpose.PASSKEY_REGISTRATION, challenge_of(credential))
     if issued is None or issued.user_id != caller.id:

@@ -1,27 +1,23 @@
 """This installation as WebAuthn knows it: what passkeys are bound to, and what an authenticator has proved."""
 
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import orjson
-import webauthn
-from webauthn.authentication.verify_authentication_response import VerifiedAuthentication
-from webauthn.helpers import base64url_to_bytes, options_to_json_dict
-from webauthn.helpers.structs import (
-    AuthenticatorSelectionCriteria,
-    PublicKeyCredentialDescriptor,
-    ResidentKeyRequirement,
-    UserVerificationRequirement,
-)
-from webauthn.registration.verify_registration_response import VerifiedRegistration
 
 from health_services.database.base import AnyRow
 from health_services.errors import ConflictException
 from health_services.outgoing.mail import sender_of
 from health_services.settings import Settings
+
+if TYPE_CHECKING:
+    # WebAuthn's library knows every kind of attestation: it is loaded where a passkey is made or used.
+    from webauthn.authentication.verify_authentication_response import VerifiedAuthentication
+    from webauthn.registration.verify_registration_response import VerifiedRegistration
 
 # How long a person has for his device's question; the challenge lives as long.
 TIMEOUT_SECONDS = 300
@@ -61,53 +57,64 @@ class RelyingParty:
 
     def creation_options(self, challenge: str, user_id: int, name: str, known: Sequence[AnyRow]) -> dict[str, Any]:
         """What a browser needs to make a passkey; raises ConflictException where passkeys cannot work."""
+        import webauthn  # noqa: PLC0415
+        from webauthn.helpers import structs  # noqa: PLC0415
+
         self._insist_on_name()
         options = webauthn.generate_registration_options(
             rp_id=self.host,
             rp_name=self.name,
             user_id=handle_of(user_id),
             user_name=name,
-            challenge=base64url_to_bytes(challenge),
+            challenge=_bytes_of(challenge),
             timeout=TIMEOUT_SECONDS * 1000,
-            authenticator_selection=AuthenticatorSelectionCriteria(
-                resident_key=ResidentKeyRequirement.REQUIRED, user_verification=UserVerificationRequirement.REQUIRED
+            authenticator_selection=structs.AuthenticatorSelectionCriteria(
+                resident_key=structs.ResidentKeyRequirement.REQUIRED,
+                user_verification=structs.UserVerificationRequirement.REQUIRED,
             ),
-            exclude_credentials=[PublicKeyCredentialDescriptor(id=passkey.credential_id) for passkey in known],
+            exclude_credentials=[structs.PublicKeyCredentialDescriptor(id=passkey.credential_id) for passkey in known],
         )
-        return options_to_json_dict(options)
+        return webauthn.helpers.options_to_json_dict(options)
 
     def request_options(self, challenge: str) -> dict[str, Any]:
         """What a browser needs to use any passkey of ours; raises ConflictException where passkeys cannot work."""
+        import webauthn  # noqa: PLC0415
+        from webauthn.helpers import structs  # noqa: PLC0415
+
         self._insist_on_name()
         options = webauthn.generate_authentication_options(
             rp_id=self.host,
-            challenge=base64url_to_bytes(challenge),
+            challenge=_bytes_of(challenge),
             timeout=TIMEOUT_SECONDS * 1000,
-            user_verification=UserVerificationRequirement.REQUIRED,
+            user_verification=structs.UserVerificationRequirement.REQUIRED,
         )
-        return options_to_json_dict(options)
+        return webauthn.helpers.options_to_json_dict(options)
 
-    def verify_creation(self, credential: Credential) -> VerifiedRegistration:
+    def verify_creation(self, credential: Credential) -> "VerifiedRegistration":
         """What a new passkey is, made with a challenge of ours by a verified person; raises UnprovenError."""
+        import webauthn  # noqa: PLC0415
+
         return _proven(
             lambda: webauthn.verify_registration_response(
                 credential=dict(credential),
-                expected_challenge=base64url_to_bytes(challenge_of(credential)),
+                expected_challenge=_bytes_of(challenge_of(credential)),
                 expected_rp_id=self.host,
                 expected_origin=list(self.origins),
                 require_user_verification=True,
             )
         )
 
-    def verify_use(self, credential: Credential, passkey: AnyRow, user_id: int) -> VerifiedAuthentication:
+    def verify_use(self, credential: Credential, passkey: AnyRow, user_id: int) -> "VerifiedAuthentication":
         """What the use of this person's passkey says, with a verified person; raises UnprovenError."""
+        import webauthn  # noqa: PLC0415
+
         handle = credential["response"].get("userHandle")
-        if handle is None or _proven(lambda: base64url_to_bytes(handle)) != handle_of(user_id):
+        if handle is None or _proven(lambda: _bytes_of(handle)) != handle_of(user_id):
             raise UnprovenError
         return _proven(
             lambda: webauthn.verify_authentication_response(
                 credential=dict(credential),
-                expected_challenge=base64url_to_bytes(challenge_of(credential)),
+                expected_challenge=_bytes_of(challenge_of(credential)),
                 expected_rp_id=self.host,
                 expected_origin=list(self.origins),
                 credential_public_key=passkey.public_key,
@@ -136,7 +143,7 @@ def handle_of(user_id: int) -> bytes:
 
 def credential_id_of(credential: Credential) -> bytes:
     """The id of the passkey; raises UnprovenError for what is none."""
-    return _proven(lambda: base64url_to_bytes(credential["rawId"]))
+    return _proven(lambda: _bytes_of(credential["rawId"]))
 
 
 def challenge_of(credential: Credential) -> str:
@@ -144,11 +151,15 @@ def challenge_of(credential: Credential) -> str:
 
     A page in another page's frame is nobody whom we asked.
     """
-    said = _proven(lambda: orjson.loads(base64url_to_bytes(credential["response"]["clientDataJSON"])))
+    said = _proven(lambda: orjson.loads(_bytes_of(credential["response"]["clientDataJSON"])))
     challenge = said.get("challenge") if isinstance(said, dict) else None
     if not isinstance(challenge, str) or said.get("crossOrigin"):
         raise UnprovenError
     return challenge
+
+
+def _bytes_of(base64url: str) -> bytes:
+    return urlsafe_b64decode(f"{base64url}===")  # browsers leave the padding out; too much is none
 
 
 def _proven(work: Callable[[], T]) -> T:

@@ -6,7 +6,6 @@ import re
 from datetime import datetime
 
 import pyotp
-import segno
 
 # A clock may be one period behind or ahead of ours.
 TOLERANCE = 1
@@ -25,6 +24,8 @@ def uri_of(secret: str, *, account: str, issuer: str) -> str:
 
 def qr_svg(uri: str) -> str:
     """The QR code of a URI, as an SVG element that stands in a page and alone."""
+    import segno  # noqa: PLC0415 - few requests need it
+
     written = io.BytesIO()
     segno.make(uri, micro=False).save(written, kind="svg", scale=4, xmldecl=False, nl=False)
     return written.getvalue().decode()
