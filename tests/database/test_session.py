@@ -15,6 +15,7 @@ from health_services.database.driver import fetch_text
 from health_services.database.engine import Database
 from health_services.database.postponed import Write, postpone
 from health_services.database.session import LeanSession
+from tests.servers import TestDatabase
 
 MAKE, COUNT = "INSERT INTO clinics (name) VALUES ('New')", "SELECT count(*) FROM clinics"
 MADE_LATER = Write((("made", "INSERT INTO clinics (name) VALUES (:clinic_name) RETURNING 1"),), is_counted=True)
@@ -190,3 +191,34 @@ async def test_who_is_interrupted_while_he_commits_leaves_no_connection_in_it(
     finally:
         await owner.execute("DROP TABLE slow_to_commit; DROP FUNCTION be_slow")
     assert await owner.fetchval(COUNT) == 3
+
+
+async def test_whoever_is_interrupted_at_any_moment_leaves_nothing_to_the_next(
+    database: TestDatabase, owner: asyncpg.Connection
+):
+    """Neither a transaction that is open, nor whom it acts for."""
+    who = "SELECT current_setting('app.user_id', true) AS user_id"
+    alone = Database.connect(database.app_url, role=None, pool_size=1, pool_timeout=60, timeouts={})
+
+    async def act() -> None:
+        async with alone.writing() as session:
+            await fetch_text(session, "SELECT set_config('app.user_id', '42', true)")
+            await fetch_text(session, MAKE)
+            await session.commit()
+
+    await act()
+    for turns in range(40):
+        task = asyncio.create_task(act())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        before = await owner.fetchval(COUNT)
+        async with alone.writing() as session:
+            assert not (await fetch_text(session, who))[0].user_id
+            await fetch_text(session, MAKE)
+            await session.commit()
+        # his own may have been on its way
+        assert await owner.fetchval(COUNT) - before in (1, 2)
+    await alone.close()

@@ -60,7 +60,11 @@ class LeanSession(AsyncSession):
         driver: asyncpg.Connection = adapted.driver_connection
         if adapted._transaction is None and not self._is_alone and not adapted.autocommit:
             transaction = driver.transaction()  # SQLAlchemy would begin with its first statement
-            await transaction.start()
+            try:
+                await transaction.start()
+            except asyncio.CancelledError:  # nobody knows whether it has begun
+                self._discard(driver)
+                raise
             adapted._transaction = transaction
         return driver
 
@@ -71,6 +75,13 @@ class LeanSession(AsyncSession):
                 return (await (await self.connection()).get_raw_connection()).dbapi_connection
             self._held = await greenlet_spawn(self._engine.pool.connect)
         return self._held.dbapi_connection
+
+    def _discard(self, driver: asyncpg.Connection) -> None:
+        """Let nobody have this connection any more: a transaction that is open on it would act for whoever began it."""
+        if self._held is not None:
+            self._held.invalidate()
+        else:
+            driver.terminate()
 
     async def commit(self) -> None:
         """Commit; raises DBAPIError for what the database finds at the last moment."""
@@ -118,7 +129,7 @@ class LeanSession(AsyncSession):
         except FAILURES as error:
             raise await self.refused(error) from error
         except asyncio.CancelledError:  # nobody knows what it is doing now
-            self._held.invalidate()
+            self._discard(adapted.driver_connection)
             raise
         else:
             await self._part()
