@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from itertools import product
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -50,10 +51,10 @@ class Counter:
         self._statements = statements
         self.counted: dict[str, int] = {}
 
-    async def __call__(self, name: str, method: str, path: str, **request: Any) -> httpx.Response:
+    async def __call__(self, name: str, method: str, path: str, *, status: int = 200, **request: Any) -> httpx.Response:
         self._statements.clear()
         answer = await self._api.request(method, path, **request)
-        assert answer.status_code < 300, answer.text
+        assert answer.status_code == status or answer.status_code < 300, answer.text
         await asyncio.sleep(0)  # the driver tells of a statement in the loop's next turn
         self.counted[name] = len(self._statements)
         return answer
@@ -92,6 +93,20 @@ async def test_round_trips(api: httpx.AsyncClient, world: World, statements: lis
     }
     told = await world.owner.fetchval("SELECT count(*) FROM notifications WHERE kind = 'appointment_booked'")
     assert (told, await world.owner.fetchval("SELECT count(*) FROM webhook_deliveries")) == (4, 6)
+
+
+async def test_round_trips_of_what_is_refused(
+    api: httpx.AsyncClient, world: World, statements: list[str], owner: asyncpg.Connection
+):
+    doctor, first, second = await world.doctor(), await world.patient(), await world.patient()
+    slot = await world.slot(doctor)
+    await world.appointment(first, doctor, slot)
+    count = Counter(api, statements)
+    body = booking(second, doctor, slot)
+    for _ in range(2):
+        await count("book", "POST", "/appointments/book", status=409, json=body, headers=second.headers)
+    assert count.counted == {"book": 5}  # the last one for the audit, where rows of several requests go together
+    assert await owner.fetchval("SELECT count(*) FROM audit_log WHERE status = 409") == 2
 
 
 async def test_round_trips_of_messages(api: httpx.AsyncClient, world: World, statements: list[str]):

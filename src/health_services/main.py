@@ -34,6 +34,7 @@ import health_services.second_factors.endpoints
 import health_services.sessions.endpoints
 import health_services.webhooks.endpoints
 from health_services.access.permissions import Rule, rule_of
+from health_services.access.recording import Refusals
 from health_services.access.route import GuardedRoute
 from health_services.access.tokens import Tokens, secrets_of
 from health_services.api import documentation, health, openapi, problems, security_txt
@@ -190,6 +191,7 @@ def _wire(app: FastAPI, settings: Settings, role: str | None) -> None:
         replica_url=replica.get_secret_value() if replica else None,
         read_pool_size=settings.read_pool_size,
     )
+    app.state.refusals = Refusals(app.state.database)
     app.state.versions = Versions(settings.data_dir / FILE_NAME)
     app.state.answers = Answers(app.state.versions, settings.keep_seconds)
     app.state.tokens = tokens

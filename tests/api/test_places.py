@@ -88,6 +88,33 @@ async def test_who_would_wait_too_long_is_told_so_at_once():
     assert (crowd.served, crowd.told) == (["a", "b"], {"h": 12})  # g has 10 seconds before him, h would have 12
 
 
+async def held(places: Places, *seconds: float) -> None:
+    """Places that were taken for so long, one after the other."""
+    for each in seconds:
+        place = await places.take()
+        place._begun -= each
+        place.give_back()
+
+
+async def test_what_took_long_once_turns_nobody_away_and_what_takes_long_does():
+    crowd = Crowd(Places(12, 2))
+    await crowd.come("somebody")
+    await held(crowd.places, *[0.005] * 100, 30)
+    await crowd.come(*map(str, range(500)))
+    assert not crowd.told
+    await crowd.end(*map(str, range(500)))
+    await held(crowd.places, *[1.0] * 100)
+    await crowd.come(*map(str, range(500, 600)))
+    assert list(map(int, crowd.told)) == list(range(535, 600))  # of 89 in the line, 24 can have had their turn by then
+
+
+async def test_who_comes_when_nobody_is_there_is_not_judged_by_those_of_before():
+    crowd = Crowd(Places(2, 2))
+    await held(crowd.places, *[1.0] * 100)
+    await crowd.come(*map(str, range(100)))
+    assert not crowd.told
+
+
 async def test_the_longer_the_line_the_later_one_is_to_come_again():
     crowd = Crowd(Places(1, 2))
     await crowd.come(*"abcde")

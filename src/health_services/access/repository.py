@@ -1,29 +1,24 @@
 """Whom a transaction acts for, and the audit's rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from health_services.database.driver import Row, fetch, statement
+from health_services.database.driver import Row, execute_all, fetch, statement
 from health_services.database.idempotency import ASKED_BEFORE, LIFETIME
 from health_services.database.postponed import Write, postpone
 
 _BY_SESSION = "act_as(:user_id, :session_id)"
 _BY_KEY = "act_as_key(:prefix, :secret_hash)"
 _CONCERNS = text("SELECT whom_it_concerns(:kind, :object)")
-_RECORD = Write(
-    (
-        (
-            "audited",
-            """INSERT INTO audit_log (nonce, at, user_id, via, action, object, patient_ids, user_ids, address, outcome,
+_RECORD = """INSERT INTO audit_log (nonce, at, user_id, via, action, object, patient_ids, user_ids, address, outcome,
                               status, request_id, key_id, mac)
        VALUES (:nonce, :at, CAST(:user_id AS bigint), :via, :action, :object, CAST(:patient_ids AS bigint[]),
-               CAST(:user_ids AS bigint[]), :address, :outcome, :status, :request_id, :key_id, :mac)""",
-        ),
-    )
-)
+               CAST(:user_ids AS bigint[]), :address, :outcome, :status, :request_id, :key_id, :mac)"""
+_RECORD_LATER = Write((("audited", _RECORD),))
 
 
 @dataclass(frozen=True)
@@ -70,7 +65,11 @@ class AuditRepository:
 
     def record(self, values: dict[str, Any]) -> None:
         """Add a row before the transaction is committed; nobody who serves requests can change or remove it."""
-        postpone(self._session, _RECORD, values)
+        postpone(self._session, _RECORD_LATER, values)
+
+    async def record_all(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Add these rows, all or none, now; one round trip."""
+        await execute_all(self._session, statement(_RECORD), rows)
 
     async def concerned(self, kind: str, object_id: int) -> int | None:
         """Which patient a `patient` or an `appointment` concerns, seen or not; None if there is no such thing."""

@@ -25,7 +25,7 @@ from starlette.requests import ClientDisconnect
 
 from health_services.access.identification import Key, credential_of, identify
 from health_services.access.permissions import Rule, Token, rule_of
-from health_services.access.recording import record, record_alone, trail_of
+from health_services.access.recording import Refusals, record, trail_of
 from health_services.access.tokens import Bearer
 from health_services.access.trail import Trail
 from health_services.api.calling import prepared
@@ -65,7 +65,8 @@ class GuardedRoute(APIRoute):
                 raise  # he hung up before he had asked
             except Exception as error:
                 if rule.is_audited:
-                    await record_alone(request.app.state.database, trail, error)
+                    refusals: Refusals = request.app.state.refusals
+                    await refusals.record(trail, error)
                 raise
 
         return guarded

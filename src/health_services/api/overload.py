@@ -31,8 +31,8 @@ SHORT_BODY_BYTES = 16 << 10
 LONG_BODIES_BYTES = 64 << 20
 # Health, documentation and pages need next to nothing, and are there for whoever looks what is the matter.
 _BOUNDED = "/api/"
-# How much the latest request counts in what is expected of the next.
-_WEIGHT = 1 / 8
+# How much the latest request counts in what is expected of the next, and the least that one is thought to take.
+_WEIGHT, _QUICKEST_SECONDS = 1 / 8, 0.001
 
 
 class Place:
@@ -61,7 +61,7 @@ class Places:
     def __init__(self, at_once: int, longest_wait: float) -> None:
         self._at_once = self._free = at_once
         self._longest_wait = longest_wait
-        self._seconds = 0.0
+        self._seconds = _QUICKEST_SECONDS
         self._line: deque[asyncio.Future[None]] = deque()
 
     def insist_on_room(self) -> None:
@@ -79,9 +79,15 @@ class Places:
         return Place(self)
 
     def leave(self, seconds: float) -> None:
-        """A place is free, after so many seconds."""
-        self._seconds += (seconds - self._seconds) * _WEIGHT
+        """A place is free, after so many seconds.
+
+        A geometric mean: one that took a thousand times as long as usual does not turn away those who come behind it.
+        Once nobody is there any more, it tells nothing of whoever comes next.
+        """
+        self._seconds *= (max(seconds, _QUICKEST_SECONDS) / self._seconds) ** _WEIGHT
         self._pass_on()
+        if self._free == self._at_once:
+            self._seconds = _QUICKEST_SECONDS
 
     async def _wait(self) -> None:
         loop = asyncio.get_running_loop()

@@ -10,7 +10,7 @@ from health_services.access.service import Caller, refusal
 from health_services.announcements import service as announcements
 from health_services.announcements.service import Happening
 from health_services.appointments.models import LIVE, Appointment, AppointmentStatus
-from health_services.appointments.repository import AppointmentRepository, Booked, Booking, Filter
+from health_services.appointments.repository import AppointmentRepository, Booked, Booking, Facts, Filter
 from health_services.appointments.schemas import (
     AppointmentCancel,
     AppointmentCreate,
@@ -21,7 +21,6 @@ from health_services.calendars import service as calendars
 from health_services.database.base import AnyRow
 from health_services.database.changes import touch
 from health_services.database.constraints import DAY_FULL, SLOT_FULL, SLOT_INACTIVE
-from health_services.database.driver import Row
 from health_services.doctors.service import read as read_doctor
 from health_services.errors import (
     AuthorizationException,
@@ -52,25 +51,24 @@ async def book(session: AsyncSession, caller: Caller, request: AppointmentCreate
     """
     caller.trail.concerns(request.patient_id)
     appointments = AppointmentRepository(session)
-    is_allowed = may_book(caller, request)
-    if is_allowed:
-        booking = Booking(
-            patient_id=request.patient_id,
-            doctor_id=request.doctor_id,
-            clinic_id=request.clinic_id,
-            slot_id=request.slot_id,
-            reason=request.reason_for_visit,
-            booked_by=caller.id,
-            is_agreed=caller.is_patient(request.patient_id) or caller.role is not Role.DOCTOR,
-            id=getattr(caller.account, "drawn_id", None),
-        )
-        row = await appointments.book(booking, now)
-        if row is not None:
-            made = AppointmentRead.model_validate(row)
-            await _announce(session, Kind.APPOINTMENT_BOOKED, made, row, now, is_urgent=False)
-            return made  # which has no notes yet
-    facts = await appointments.facts(request.slot_id, request.patient_id)
-    raise why_not_booked(facts, request, now, is_allowed=is_allowed)
+    booking = Booking(
+        patient_id=request.patient_id,
+        doctor_id=request.doctor_id,
+        clinic_id=request.clinic_id,
+        slot_id=request.slot_id,
+        reason=request.reason_for_visit,
+        booked_by=caller.id,
+        is_agreed=caller.is_patient(request.patient_id) or caller.role is not Role.DOCTOR,
+        id=getattr(caller.account, "drawn_id", None),
+    )
+    if not may_book(caller, request):
+        raise why_not_booked(await appointments.facts(booking, now), is_allowed=False)
+    row = await appointments.book(booking, now)
+    if isinstance(row, Facts):
+        raise why_not_booked(row, is_allowed=True)
+    made = AppointmentRead.model_validate(row)
+    await _announce(session, Kind.APPOINTMENT_BOOKED, made, row, now, is_urgent=False)
+    return made  # which has no notes yet
 
 
 def may_book(caller: Caller, request: AppointmentCreate) -> bool:
@@ -83,33 +81,33 @@ def may_book(caller: Caller, request: AppointmentCreate) -> bool:
     )
 
 
-def why_not_booked(facts: Row, request: AppointmentCreate, now: datetime, *, is_allowed: bool) -> HealthServicesError:
+def why_not_booked(facts: Facts, *, is_allowed: bool) -> HealthServicesError:
     """The first reason, in the order in which the contract names them."""
-    if facts.slot_id is None:
+    if not facts.has_slot:
         return ResourceNotFoundException("There is no such slot.")
-    if facts.patient_id is None:
+    if not facts.has_patient:
         return ResourceNotFoundException(NO_PATIENT)
     if not is_allowed:
         return AuthorizationException()
-    if facts.doctor_id != request.doctor_id:
+    if not facts.is_slots_doctor:
         return ValidationException.of("doctor_id", "must be the slot's own doctor")
-    if facts.clinic_id != request.clinic_id:
+    if not facts.is_slots_clinic:
         return ValidationException.of("clinic_id", "must be the slot's own clinic")
     if not facts.patient_is_active:
         return ConflictException("This patient is not active and cannot be booked.")
     if facts.is_duplicate:
         return DuplicateBookingException()
-    return SlotUnavailableException(_why_unavailable(facts, now))
+    return SlotUnavailableException(_why_unavailable(facts))
 
 
-def _why_unavailable(facts: Row, now: datetime) -> str:
+def _why_unavailable(facts: Facts) -> str:
     if not facts.slot_is_active:
         return SLOT_INACTIVE
     if not facts.doctor_is_active:
         return "This doctor is not active."
     if not facts.clinic_is_active:
         return "This clinic is not active."
-    if facts.slot_datetime <= now:
+    if facts.has_started:
         return "This slot has started already."
     if facts.day_is_full and not facts.is_full:
         return DAY_FULL

@@ -68,7 +68,7 @@ _MULTIXACT = "multixact has more than one updating member"
 # Classes of SQLSTATE that say «not now»: connection, resources, operator intervention, system error, lock and
 # statement timeouts; and read-only, as a standby answers during a failover.
 _NOT_NOW = ("08", "53", "57", "58", "55P03", "25006")
-_MALFORMED = "22"
+_MALFORMED, _VIOLATED = "22", "23"
 # A migration changed a table under statements that were prepared before it; they are forgotten, and prepared anew.
 _STALE = (InvalidCachedStatementError, OutdatedSchemaCacheError)
 
@@ -92,6 +92,11 @@ def _of_driver(error: DBAPIError) -> tuple[str, str]:
 def is_worth_retrying(error: DBAPIError) -> bool:
     """Whether the same transaction, run again, may well succeed."""
     return _of_driver(error)[0] in _TRY_AGAIN or _MULTIXACT in str(error.orig) or _is_stale(error)
+
+
+def is_of_values(error: Exception) -> bool:
+    """Whether the database refuses these values, and might take others: data exceptions, constraints."""
+    return isinstance(error, DBAPIError) and _of_driver(error)[0].startswith((_MALFORMED, _VIOLATED))
 
 
 def translate(error: Exception) -> HealthServicesError | None:

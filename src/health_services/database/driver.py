@@ -6,7 +6,7 @@ session may do both in any order.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -45,6 +45,16 @@ statement = cache(Statement)
 async def fetch(session: AsyncSession, statement: Statement, values: Mapping[str, Any]) -> Sequence[Row]:
     """The rows of a statement; one round trip, and one more to begin where it is the transaction's first."""
     return await fetch_text(session, statement.text, *[values[name] for name in statement.names])
+
+
+async def execute_all(session: AsyncSession, statement: Statement, rows: Iterable[Mapping[str, Any]]) -> None:
+    """A statement for each of these, all or none; one round trip, however many there are."""
+    assert isinstance(session, LeanSession)
+    try:
+        driver = await session.driver()
+        await driver.executemany(statement.text, [[row[name] for name in statement.names] for row in rows])
+    except FAILURES as error:
+        raise await session.refused(error) from error
 
 
 async def fetch_text(session: AsyncSession, query: str, *values: Any) -> Sequence[Row]:
