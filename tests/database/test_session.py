@@ -126,6 +126,22 @@ async def test_who_is_interrupted_leaves_a_connection_that_works(opened: Databas
     assert await owner.fetchval(COUNT) == 3  # those that stand alone
 
 
+async def test_what_cannot_be_undone_gives_its_connection_to_nobody(opened: Database, owner: asyncpg.Connection):
+    """A statement of a task that was left behind is under way when the block ends."""
+    with pytest.raises(DBAPIError, match="another operation is in progress"):
+        async with opened.writing() as session:
+            await fetch_text(session, MAKE)
+            left_behind = asyncio.create_task(fetch_text(session, "SELECT pg_sleep(10)"))
+            await asyncio.sleep(0.05)
+    assert nobody_holds_a_connection(opened)
+    with suppress(DBAPIError, asyncio.CancelledError):
+        await left_behind
+    async with opened.writing() as session:
+        await fetch_text(session, MAKE)
+        await session.commit()
+    assert await owner.fetchval(COUNT) == 1
+
+
 async def test_sqlalchemy_joins_the_drivers_transaction(opened: Database, owner: asyncpg.Connection):
     """And the other way round; `begin` is SQLAlchemy's too."""
     async with opened.writing() as session:

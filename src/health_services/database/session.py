@@ -78,10 +78,10 @@ class LeanSession(AsyncSession):
 
     def _discard(self, driver: asyncpg.Connection) -> None:
         """Let nobody have this connection any more: a transaction that is open on it would act for whoever began it."""
-        if self._held is not None:
-            self._held.invalidate()
-        else:
+        if self._held is None:
             driver.terminate()
+        elif self._held.is_valid:
+            self._held.invalidate()
 
     async def commit(self) -> None:
         """Commit; raises DBAPIError for what the database finds at the last moment."""
@@ -127,7 +127,10 @@ class LeanSession(AsyncSession):
                 adapted._transaction = None
                 await getattr(transaction, how)()
         except FAILURES as error:
-            raise await self.refused(error) from error
+            refused = await self.refused(error)
+            if how == "rollback":  # so the transaction may go on
+                self._discard(adapted.driver_connection)
+            raise refused from error
         except asyncio.CancelledError:  # nobody knows what it is doing now
             self._discard(adapted.driver_connection)
             raise
@@ -160,6 +163,8 @@ class LeanSession(AsyncSession):
         A connection that broke in the middle of something may not know that it is closed, and takes nothing more.
         """
         adapted = await self._adapted()
+        if adapted is None:  # parted from already
+            return
         if isinstance(error, asyncpg.InternalClientError):
             adapted.driver_connection.terminate()
         if adapted.driver_connection.is_closed():
