@@ -1,6 +1,6 @@
 """How often each hot endpoint goes to the database and back, once its statements are prepared.
 
-A change that adds a query to one of these shows here; docs/booking.md names the numbers.
+A change that adds a query to one of these shows here; docs/performance.md says what a booking's are made of.
 """
 
 import asyncio

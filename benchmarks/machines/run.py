@@ -1,6 +1,6 @@
 """The service on several machines, played on one: is what it promises still true?
 
-    python benchmarks/machines/run.py
+    .venv/bin/python benchmarks/machines/run.py
 
 Starts PostgreSQL (fsync on), a streaming replica of it, PgBouncer in transaction mode, Redis where there is one, and
 two `health-services serve` that reach the primary through PgBouncer and read the directory from the replica. Shows

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
     password_memory_kib: int = Field(65536, ge=19456, le=1048576, description="Argon2id memory (OWASP floor 19456)")
     password_time_cost: int = Field(3, ge=2, le=20, description="Argon2id passes (OWASP floor 2)")
     password_parallelism: int = Field(1, ge=1, le=8, description="Argon2id lanes")
-    keep_seconds: float = Field(1, ge=0, le=60, description="how long public answers are kept at most; 0: not at all")
+    keep_seconds: float = Field(0.5, ge=0, le=60, description="how long public answers are kept at most; 0: not at all")
     database_pool_size: int = Field(16, ge=1, le=500, description="connections per server process")
     read_pool_size: int = Field(4, ge=1, le=500, description="connections for the public directory, besides these")
     database_pool_timeout: float = Field(10, gt=0, le=60, description="seconds to wait for a connection before 503")

@@ -15,6 +15,7 @@ from time import monotonic
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from health_services.api.brake import Brake
 from health_services.api.json_body import MAX_BODY_BYTES
 from health_services.api.problems import of_error
 from health_services.errors import OverloadedException
@@ -175,6 +176,7 @@ class Overload:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._brake = Brake()
         self.long_bodies = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -198,6 +200,7 @@ class Overload:
             place = await places.take()
         except OverloadedException as refused:
             body.forget()
+            await self._brake.slow_down()
             await of_error(refused)(scope, body.receive, send)
             return
 

@@ -3,6 +3,7 @@
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from health_services.api.brake import Brake
 from health_services.api.origin import address_of
 from health_services.api.problems import of_error
 from health_services.errors import RateLimitedException
@@ -40,6 +41,7 @@ class Traffic:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._brake = Brake()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI connection."""
@@ -50,6 +52,7 @@ class Traffic:
         try:
             await count(scope, "address", address_of(scope))
         except RateLimitedException as refused:
+            await self._brake.slow_down()
             await of_error(refused)(scope, receive, send)
             return
         await self._app(scope, receive, send)

@@ -1,136 +1,21 @@
 """How what is asked for most often is found among many rows: never by reading a big table whole."""
 
-import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
-from unittest.mock import patch
-
-import asyncpg
 import httpx
 import pytest
-from fastapi import FastAPI
-from sqlalchemy import Connection, event, text
 
-from health_services.database import embedded
-from health_services.database.engine import Database
-from health_services.main import create_app
 from health_services.notifications.repository import LEASE, NotificationRepository
 from health_services.webhooks.repository import DeliveryRepository, Room
 from tests.api.answers import next_page
-from tests.conftest import service_database, test_settings
-from tests.crowd import make_crowd
-from tests.factories import Person, World
+from tests.conftest import service_database
+from tests.plans.explaining import TIMES, Region, whole
 from tests.servers import TestDatabase
-
-BIG = (
-    "appointment_slots", "appointments", "users", "doctors", "patients", "notifications", "audit_log", "sessions",
-    "idempotency_keys", "webhook_deliveries",
-)  # fmt: skip
-# PostgreSQL may take another plan for a statement that it knows: from the sixth time on.
-TIMES = 6
-
-
-@dataclass
-class Region:
-    """The application in the crowd, and how each statement that it sends to the database would be carried out."""
-
-    app: FastAPI
-    owner: asyncpg.Connection
-    people: dict[str, Person]
-    values: dict[str, Any]
-    plans: list[tuple[str, str]] = field(default_factory=list)
-
-    @contextmanager
-    def explained(self, *databases: Database) -> Iterator[None]:
-        """Explain each statement just before it is carried out: in its transaction, for whom that acts, as it is."""
-        engines = [engine.sync_engine for database in databases for engine in database.engines]
-
-        def explain(connection: Connection, _: Any, statement: str, parameters: Any, *__: Any) -> None:
-            if not statement.startswith("EXPLAIN"):
-                rows = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()
-                self.plans.append((statement, "\n".join(rows)))
-
-        fetch = asyncpg.Connection.fetch
-
-        async def explained(driver: asyncpg.Connection, statement: str, *values: Any, **options: Any) -> Any:
-            rows = await fetch(driver, f"EXPLAIN {statement}", *values)
-            self.plans.append((statement, "\n".join(row[0] for row in rows)))
-            return await fetch(driver, statement, *values, **options)
-
-        self.plans.clear()
-        for engine in engines:
-            event.listen(engine, "before_cursor_execute", explain)
-        with patch.object(asyncpg.Connection, "fetch", explained):  # what does not go through SQLAlchemy
-            yield
-        for engine in engines:
-            event.remove(engine, "before_cursor_execute", explain)
-
-    async def read_whole(self, *databases: Database) -> dict[str, int]:
-        """How often each big table was, as the server counts it, also by triggers and in functions."""
-        for engine in (engine for database in databases for engine in database.engines):
-            async with engine.connect() as connection:
-                await connection.execute(text("SELECT pg_stat_force_next_flush()"))
-                await connection.commit()
-        await self.owner.execute("SELECT pg_stat_force_next_flush()")
-        query = "SELECT relname, seq_scan FROM pg_stat_user_tables WHERE relname = ANY ($1)"
-        return {row["relname"]: row["seq_scan"] for row in await self.owner.fetch(query, BIG)}
-
-
-def whole(plan: str) -> list[str]:
-    """The big tables that a plan reads whole."""
-    return [table for table in BIG if f"Seq Scan on {table}" in plan]
-
-
-@pytest.fixture(scope="module")
-async def crowd(cluster: embedded.Cluster) -> TestDatabase:
-    return await make_crowd(cluster, f"crowd_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
-
-
-@pytest.fixture(scope="module")
-async def region(crowd: TestDatabase) -> AsyncIterator[Region]:
-    app = create_app(test_settings(crowd.app_url))
-    owner = await asyncpg.connect(crowd.owner_url)
-    world = World(owner, app.state.tokens)
-    doctor = await owner.fetchrow("SELECT * FROM doctors WHERE id = 2")
-    patient = await owner.fetchrow("SELECT * FROM patients WHERE id = 101")
-    slot = await owner.fetchrow("SELECT * FROM appointment_slots WHERE NOT is_booked AND slot_datetime > now() LIMIT 1")
-    people = {
-        "anybody": Person(0, "", {}),
-        "admin": await world.admin(),
-        "staff": await world.staff(doctor["clinic_id"]),
-        "doctor": Person(0, "", await world.sign_in(doctor["user_id"], "doctor")),
-        "patient": Person(0, "", await world.sign_in(patient["user_id"])),
-    }
-    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    values = {
-        "doctor": 2, "clinic": doctor["clinic_id"], "patient": 101,
-        "visit": await owner.fetchval("SELECT max(id) FROM appointments WHERE doctor_id = 2"),
-        "booking": {"patient_id": 101, "slot_id": slot["id"], "doctor_id": slot["doctor_id"],
-                    "clinic_id": slot["clinic_id"]},
-        "soon": f"{hour + timedelta(hours=2):%Y-%m-%dT%H:%M:%SZ}",
-        "later": f"{hour + timedelta(hours=2, minutes=4):%Y-%m-%dT%H:%M:%SZ}",
-        "day": f"{hour - timedelta(hours=30):%Y-%m-%dT%H:%M:%SZ}",
-    }  # fmt: skip
-    async with app.router.lifespan_context(app):
-        yield Region(app, owner, people, values)
-    await owner.close()
-
-
-@pytest.fixture
-async def api(region: Region) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(region.app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test/api/v1") as client:
-        yield client
-
 
 # Each slot that is listed is found in an index of what can be booked, from the cursor on.
 SLOTS = {
     "/slots": "ix_appointment_slots_bookable",
     "/slots?skip=20": "ix_appointment_slots_bookable",
     "/slots?date_from={soon}": "ix_appointment_slots_bookable",
+    "/slots?date_to={later}": "ix_appointment_slots_bookable",
     "/slots?date_from={soon}&date_to={later}": "ix_appointment_slots_bookable",
     "/slots?clinic_id={clinic}": "ix_appointment_slots_clinic_id_bookable",
     "/slots?clinic_id={clinic}&date_from={soon}&date_to={later}": "ix_appointment_slots_clinic_id_bookable",
@@ -140,6 +25,8 @@ SLOTS = {
 }
 ONE = [
     "anybody /slots/50",
+    "anybody /doctors/{doctor}",
+    "anybody /clinics/{clinic}",
     "patient /auth/profile",
     "patient /patients/{patient}",
     "doctor /appointments/{visit}",
@@ -239,8 +126,27 @@ async def test_nothing_is_read_whole_for_a_booking(region: Region, api: httpx.As
             assert again.headers["idempotent-replayed"] == "true"
             cancelled = await api.post(f"/appointments/{booked.json()['id']}/cancel", headers=patient.headers)
             assert cancelled.status_code == 200, cancelled.text
+            refused = await api.post("/appointments/book", json=region.values["taken"], headers=patient.headers)
+            assert refused.json()["detail"] == "This slot is fully booked."
         assert [(statement, plan) for statement, plan in region.plans if whole(plan)] == []
         assert len(region.plans) > 9
+    assert await region.read_whole(database) == before
+
+
+async def test_nothing_is_read_whole_to_sign_in_or_to_find_a_patient(region: Region, api: httpx.AsyncClient):
+    database = region.app.state.database
+    before = await region.read_whole(database)
+    asked = {
+        "/auth/login": ({"email": "user500@example.org", "password": "three blue teapots"}, {}, 401),
+        "/patients/search": ({"query": "someone of no such name"}, region.people["admin"].headers, 200),
+    }
+    for path, (body, headers, status) in asked.items():
+        for _ in range(TIMES):
+            with region.explained(database):
+                answer = await api.post(path, json=body, headers=headers)
+            assert answer.status_code == status, answer.text
+            assert region.plans
+            assert [(statement, plan) for statement, plan in region.plans if whole(plan)] == []
     assert await region.read_whole(database) == before
 
 
