@@ -1,7 +1,6 @@
 """The composition root: features mounted, gateways wired, nothing else."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
@@ -43,7 +42,7 @@ from health_services.api.cors import OPTIONS, Cors
 from health_services.api.kept import Kept
 from health_services.api.middleware import Surroundings, configure_logging
 from health_services.api.origin import Origin
-from health_services.api.overload import Overload, Room
+from health_services.api.overload import Overload, Room, any_of
 from health_services.api.route_table import RouteTable
 from health_services.api.traffic import Traffic
 from health_services.auth.gate import Gate
@@ -155,7 +154,9 @@ def create_app(settings: Settings | None = None, *, role: str | None = None, has
     app.put_in_front(Overload)
     if settings.keep_seconds:
         is_old = settings.read_database_url is not None
-        app.put_in_front(Kept, answers=app.state.answers, public=_public_paths(), is_old=is_old)
+        app.put_in_front(
+            Kept, answers=app.state.answers, public=any_of(_paths(lambda rule: rule.cache == "public")), is_old=is_old
+        )
     app.put_in_front(Traffic)
     if settings.cors_origins:
         app.put_in_front(Cors, allow_origins=settings.cors_origins, **OPTIONS)
@@ -249,13 +250,6 @@ def _routes(router: APIRouter) -> list[APIRoute]:
     return [route for route in router.routes if isinstance(route, APIRoute)]
 
 
-def _public_paths() -> re.Pattern[str]:
-    """The paths whose answers are the same for everybody."""
-    routes = [route for router in ROUTERS for route in _routes(router)]
-    paths = sorted({route.path_format for route in routes if rule_of(route.endpoint).cache == "public"})
-    return re.compile(API_PREFIX + "(?:" + "|".join(re.sub(r"\{\w+\}", "[^/]+", path) for path in paths) + ")")
-
-
 def access_rules() -> dict[str, Rule]:
     """Each operation's access rule, by its id."""
     routes = [route for router in ROUTERS for route in _routes(router)]
@@ -264,7 +258,7 @@ def access_rules() -> dict[str, Rule]:
 
 
 def _paths(are_meant: Callable[[Rule], bool]) -> list[str]:
-    routes = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
+    routes = [route for router in ROUTERS for route in _routes(router)]
     return [API_PREFIX + route.path_format for route in routes if are_meant(rule_of(route.endpoint))]
 
 

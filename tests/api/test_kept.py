@@ -66,6 +66,8 @@ async def test_a_change_is_seen_at_once_in_every_process(two: list[httpx.AsyncCl
         ("PUT", "/users/me", doctor, {"name": "Her own name"}),
         ("PUT", f"/clinics/{doctor.clinic_id}", admin, {"city": "Lima"}),
         ("POST", "/clinics", admin, {"name": "New"}),
+        ("PUT", f"/clinics/{doctor.clinic_id}", admin, {"is_active": False}),
+        ("PUT", f"/clinics/{doctor.clinic_id}", admin, {"is_active": True}),
         ("DELETE", f"/slots/{slot}", admin, None),
         ("PUT", f"/doctors/{doctor.doctor_id}", admin, {"is_active": False}),
     ]
@@ -79,6 +81,24 @@ async def test_a_change_is_seen_at_once_in_every_process(two: list[httpx.AsyncCl
         assert one == other, path
         assert one != before[0], path
         before = [one, other]
+
+
+async def test_what_was_erased_is_in_no_answer(
+    two: list[httpx.AsyncClient], world: World, owner: asyncpg.Connection, admin: Person
+):
+    """Of a doctor who does not work here any more, and was a patient too."""
+    former = await world.patient()
+    clinic = await world.clinic()
+    doctor = await owner.fetchval(
+        """INSERT INTO doctors (user_id, clinic_id, name, specialty, license_number, qualifications, is_active)
+           VALUES ($1, $2, 'Ada', 'Surgery', 'L1', 'MD', false) RETURNING id""",
+        former.user_id,
+        clinic,
+    )
+    path, erasure = f"/doctors/{doctor}", f"/patients/{former.patient_id}/erase"
+    assert [(await one.get(path)).json()["qualifications"] for one in two] == ["MD", "MD"]
+    assert (await two[0].post(erasure, json={"reason": "asked for it"}, headers=admin.headers)).status_code == 200
+    assert [(await one.get(path)).json()["qualifications"] for one in two] == [None, None]
 
 
 async def test_what_is_kept_is_what_was_said(two: list[httpx.AsyncClient], world: World, owner: asyncpg.Connection):

@@ -124,5 +124,13 @@ async def test_the_first_reason_counts(api: httpx.AsyncClient, world: World, own
         ({}, "SLOT_UNAVAILABLE"),
     ):
         refusal(await api.post("/appointments/book", json=good | change, headers=admin.headers), code, *fields)
+    stranger = await world.patient()
+    for change, code in (
+        ({"slot_id": 999}, "RESOURCE_NOT_FOUND"),
+        ({"patient_id": 999}, "RESOURCE_NOT_FOUND"),
+        ({"doctor_id": other.doctor_id}, "AUTHORIZATION_ERROR"),
+        ({}, "AUTHORIZATION_ERROR"),
+    ):
+        refusal(await api.post("/appointments/book", json=good | change, headers=stranger.headers), code)
     await owner.execute("UPDATE patients SET is_active = false")
     refusal(await api.post("/appointments/book", json=good, headers=admin.headers), "CONFLICT")

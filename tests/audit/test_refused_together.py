@@ -1,6 +1,7 @@
 """The rows of requests that are refused at the same time: all there, few transactions, each on its own."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 import asyncpg
@@ -10,9 +11,12 @@ from structlog.testing import capture_logs
 from health_services.access.recording import Refusals
 from health_services.access.trail import Trail
 from health_services.audit.sealer import Sealer
+from health_services.database.driver import fetch_text
 from health_services.database.engine import Database
+from health_services.database.sealing import Vault
 from health_services.errors import AuthorizationException, SlotUnavailableException
 from tests.audit.entries import Auditor
+from tests.servers import TestDatabase
 
 ROWS = "SELECT request_id, status FROM audit_log ORDER BY id"
 TRANSACTIONS = "SELECT count(DISTINCT xmin::text) FROM audit_log"
@@ -62,6 +66,40 @@ async def test_who_goes_away_is_told_of_nevertheless(refusals: Refusals, owner: 
     gone.cancel()
     await stays
     assert [row["request_id"] for row in await owner.fetch(ROWS)] == ["gone", "stays"]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_connection_that_was_closed_meanwhile_costs_no_row(
+    database: TestDatabase, owner: asyncpg.Connection, as_app: asyncpg.Connection, vault: Vault, count: int
+):
+    """As a firewall does it, or a database that starts anew."""
+    one = Database.connect(database.app_url, role=None, pool_size=1, pool_timeout=5, timeouts={}, vault=vault)
+    refusals = Refusals(one)
+    await refusals.record(trail("before"), SlotUnavailableException())
+    async with one.reading() as session:
+        (pid,) = (await fetch_text(session, "SELECT pg_backend_pid()"))[0]
+    assert await as_app.fetchval("SELECT pg_terminate_backend($1, 10000)", pid)
+    await asyncio.gather(*(refusals.record(trail(f"after {n}"), SlotUnavailableException()) for n in range(count)))
+    assert await owner.fetchval("SELECT count(*) FROM audit_log WHERE request_id LIKE 'after%'") == count
+    await one.close()
+
+
+async def test_a_writer_that_dies_leaves_nobody_waiting(
+    written: Database, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+):
+    refusals = Refusals(replace(written, reading=_Unreachable))  # type: ignore[arg-type]
+    with monkeypatch.context() as broken, suppress(ValueError):
+        broken.setattr("health_services.access.recording.log.error", _closed)
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(refusals.record(trail(name), SlotUnavailableException()) for name in "ab"))
+    refusals._database = written
+    async with asyncio.timeout(30):
+        await refusals.record(trail("c"), SlotUnavailableException())
+    assert [row["request_id"] for row in await owner.fetch(ROWS)] == ["c"]
+
+
+def _closed(*_: object, **__: object) -> None:
+    raise ValueError("I/O operation on closed file")
 
 
 async def test_without_a_database_the_log_tells_of_it(written: Database):

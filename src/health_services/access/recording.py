@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from fastapi import Request
+from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.repository import AuditRepository
@@ -80,19 +81,24 @@ class Refusals:
         await waiting.done
 
     async def _write_all(self) -> None:
-        while self._waiting:
-            together, self._waiting = self._waiting, []
-            await self._write([waiting.entry for waiting in together])
-            for waiting in together:
-                if not waiting.done.done():  # else he has gone away
-                    waiting.done.set_result(None)
-        self._writing = None
+        together: list[_Waiting] = []
+        try:
+            while self._waiting:
+                together, self._waiting = self._waiting, []
+                await self._write([waiting.entry for waiting in together])
+                _let_go(together)
+        finally:  # however it ends, nobody waits for ever, and the next one begins anew
+            self._writing = None
+            _let_go([*together, *self._waiting])
 
-    async def _write(self, entries: Sequence[dict[str, Any]]) -> None:
+    async def _write(self, entries: Sequence[dict[str, Any]], *, is_again: bool = False) -> None:
         try:
             async with self._database.reading() as session:
                 await AuditRepository(session).record_all([_authentic(session, entry) for entry in entries])
         except Exception as error:
+            if isinstance(error, InterfaceError) and not is_again:  # the connection was closed before: nothing was sent
+                await self._write(entries, is_again=True)
+                return
             if len(entries) > 1 and is_of_values(error):
                 for entry in entries:  # none keeps the others out
                     await self._write([entry])
@@ -100,3 +106,9 @@ class Refusals:
             for entry in entries:
                 told = {name: entry[name] for name in ("action", "request_id", "status")}
                 log.error("not audited", error=type(error).__name__, **told)  # noqa: TRY400 - a traceback shows values
+
+
+def _let_go(together: Sequence[_Waiting]) -> None:
+    for waiting in together:
+        if not waiting.done.done():  # else he has gone away
+            waiting.done.set_result(None)

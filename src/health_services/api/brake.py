@@ -1,6 +1,6 @@
 """Answers that turn hundreds away come later: who asks again at once would leave no time for anybody else's request."""
 
-import asyncio
+from asyncio import sleep
 from time import monotonic
 
 # So many a second are told at once, the others after so many seconds.
@@ -22,4 +22,4 @@ class Brake:
             self._second, self._refused = now, 0
         self._refused += 1
         if self._refused > AT_ONCE:
-            await asyncio.sleep(PAUSE_SECONDS)
+            await sleep(PAUSE_SECONDS)

@@ -34,6 +34,8 @@ LONG_BODIES_BYTES = 64 << 20
 _BOUNDED = "/api/"
 # How much the latest request counts in what is expected of the next, and the least that one is thought to take.
 _WEIGHT, _QUICKEST_SECONDS = 1 / 8, 0.001
+# One that takes longer than so many usual ones counts as so many: where it is one of a thousand, it turns nobody away.
+_LONGEST = 16
 
 
 class Place:
@@ -82,10 +84,10 @@ class Places:
     def leave(self, seconds: float) -> None:
         """A place is free, after so many seconds.
 
-        A geometric mean: one that took a thousand times as long as usual does not turn away those who come behind it.
         Once nobody is there any more, it tells nothing of whoever comes next.
         """
-        self._seconds *= (max(seconds, _QUICKEST_SECONDS) / self._seconds) ** _WEIGHT
+        counted = max(_QUICKEST_SECONDS, min(seconds, _LONGEST * self._seconds))
+        self._seconds += (counted - self._seconds) * _WEIGHT
         self._pass_on()
         if self._free == self._at_once:
             self._seconds = _QUICKEST_SECONDS
@@ -156,8 +158,8 @@ class Room:
             # Writers wait for each other's locks: a quarter of the connections stays for who only reads.
             writing=Places(connections - connections // 4, wait),
             entering=Places(ENTERING, wait),
-            directory=_any_of(directory),
-            passwords=_any_of(passwords),
+            directory=any_of(directory),
+            passwords=any_of(passwords),
         )
 
     def places_for(self, method: str, path: str) -> Places:
@@ -167,7 +169,8 @@ class Room:
         return self.entering if self.passwords.fullmatch(path) else self.writing
 
 
-def _any_of(paths: Iterable[str]) -> re.Pattern[str]:
+def any_of(paths: Iterable[str]) -> re.Pattern[str]:
+    """What matches an address of any of these paths, which are as in /clinics/{clinic_id}."""
     return re.compile("|".join(re.sub(r"\{\w+\}", "[^/]+", path) for path in sorted(paths)))
 
 

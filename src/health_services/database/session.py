@@ -8,8 +8,8 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import Connection, PoolProxiedConnection, text
-from sqlalchemy.exc import DBAPIError, InterfaceError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidRequestError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, AsyncSessionTransaction
 from sqlalchemy.orm import Session
 from sqlalchemy.util import greenlet_spawn
 
@@ -63,7 +63,7 @@ class LeanSession(AsyncSession):
             try:
                 await transaction.start()
             except asyncio.CancelledError:  # nobody knows whether it has begun
-                self._discard(driver)
+                await self._discard()
                 raise
             adapted._transaction = transaction
         return driver
@@ -73,15 +73,36 @@ class LeanSession(AsyncSession):
         if self._held is None:
             if self._whole is not None:
                 return (await (await self.connection()).get_raw_connection()).dbapi_connection
-            self._held = await greenlet_spawn(self._engine.pool.connect)
+            return self._keep(await greenlet_spawn(self._engine.pool.connect)).dbapi_connection
         return self._held.dbapi_connection
 
-    def _discard(self, driver: asyncpg.Connection) -> None:
+    def _keep(self, held: PoolProxiedConnection) -> PoolProxiedConnection:
+        if self._held is not None:  # two tasks began at once, which they must not
+            held.close()
+            return self._held
+        self._held = held
+        return held
+
+    async def _discard(self) -> None:
         """Let nobody have this connection any more: a transaction that is open on it would act for whoever began it."""
         if self._held is None:
-            driver.terminate()
+            await self.invalidate()
         elif self._held.is_valid:
             self._held.invalidate()
+
+    def begin(self) -> AsyncSessionTransaction:
+        """As ever; raises InvalidRequestError where the driver has begun a transaction: nobody would end that one."""
+        self._insist_that_none_has_begun()
+        return super().begin()
+
+    def begin_nested(self) -> AsyncSessionTransaction:
+        """The same for a savepoint."""
+        self._insist_that_none_has_begun()
+        return super().begin_nested()
+
+    def _insist_that_none_has_begun(self) -> None:
+        if self._held is not None:
+            raise InvalidRequestError("The driver has begun a transaction on this session already.")
 
     async def commit(self) -> None:
         """Commit; raises DBAPIError for what the database finds at the last moment."""
@@ -128,11 +149,11 @@ class LeanSession(AsyncSession):
                 await getattr(transaction, how)()
         except FAILURES as error:
             refused = await self.refused(error)
-            if how == "rollback":  # so the transaction may go on
-                self._discard(adapted.driver_connection)
+            if how == "rollback" or isinstance(error, asyncpg.InterfaceError):  # so the transaction may go on
+                await self._discard()
             raise refused from error
         except asyncio.CancelledError:  # nobody knows what it is doing now
-            self._discard(adapted.driver_connection)
+            await self._discard()
             raise
         else:
             await self._part()
@@ -148,7 +169,12 @@ class LeanSession(AsyncSession):
 
     def _give_back(self) -> None:
         held, self._held = self._held, None
-        if held is not None:
+        if held is None:
+            return
+        adapted: Any = held.dbapi_connection
+        if adapted is not None and adapted.driver_connection.is_in_transaction():  # whatever went wrong, nobody has it
+            held.invalidate()
+        else:
             held.close()
 
     async def refused(self, error: Exception) -> DBAPIError:

@@ -12,9 +12,11 @@ from health_services.appointments.models import LIVE
 from health_services.appointments.schemas import AppointmentCancel
 from health_services.appointments.service import cancel
 from health_services.database.base import AnyRow
+from health_services.database.changes import touch
 from health_services.database.constraints import ERASED
 from health_services.database.context import as_service
 from health_services.errors import ConflictException, ResourceNotFoundException
+from health_services.freshness.versions import DIRECTORY
 from health_services.languages.locales import locale_for
 from health_services.languages.speaking import Speaker
 from health_services.patients.service import NO_PATIENT
@@ -101,6 +103,7 @@ async def forget(session: AsyncSession, person: Person, now: datetime, reason: s
 
     The account comes last: whoever adds something to it at this moment is done before, or waits.
     """
+    touch(session, DIRECTORY)  # he may have been a doctor
     known = PrivacyRepository(session)
     counts = {holding.kind: await known.forget(holding, person, now, reason) for holding in reversed(HOLDINGS)}
     return {kind: count for kind, count in reversed(counts.items()) if count}
