@@ -146,6 +146,16 @@ def test_every_operation_is_described(document: dict[str, Any]):
         assert operation["description"], (method, path)
 
 
+def test_every_list_says_where_the_next_page_is(document: dict[str, Any]):
+    lists = {
+        operation["operationId"]: operation["responses"]["200"].get("headers", {})
+        for _, _, operation in operations(document)
+        if any(parameter["name"] == "cursor" for parameter in operation.get("parameters", []))
+    }
+    assert "list_slots" in lists
+    assert all("Link" in headers for headers in lists.values()), lists
+
+
 def test_every_operation_declares_its_errors_by_code(document: dict[str, Any]):
     for path, method, operation in operations(document):
         if path == "/healthz":

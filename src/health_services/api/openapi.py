@@ -136,6 +136,8 @@ def _complete(operation: dict[str, Any], method: str, rule: Any) -> None:
         more += [AuthenticationException, AuthorizationException]
     if "requestBody" in operation:
         more += [PayloadTooLargeException, UnsupportedMediaTypeException]
+    if any(parameter["name"] == "cursor" for parameter in operation.get("parameters", ())):
+        responses["200"]["headers"] = {"Link": _NEXT_PAGE}
     if rule is not None and rule.cache:
         responses["304"] = {"description": "Not changed since the answer with this ETag"}
     for status, entry in _responses(more).items():
@@ -158,6 +160,11 @@ def _examples(entry: dict[str, Any]) -> dict[str, Any]:
     return examples
 
 
+_NEXT_PAGE = {
+    "description": 'RFC 8288: the next page has rel="next"; left out after the last one',
+    "schema": {"type": "string"},
+    "example": '</api/v1/slots?cursor=AAYs9SsJYAAAAAAAAAAAAQ&limit=100>; rel="next"',
+}
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
