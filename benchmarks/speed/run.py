@@ -17,7 +17,8 @@ These take longer, and run alone:
   The last one takes 12 GB of disk.
 
 Each starts its own servers with an embedded PostgreSQL (fsync on, every feature on, limits out of reach) in a temporary
-directory, and fills it with 300,000 slots (`--slots`, also `--scale`, up to 20 million). A figure is the median of its
+directory, and fills it with 300,000 slots (`--slots`, also `--scale`, up to 20 million; with fewer, most doctors have
+none, and lists that are not kept find little). A figure is the median of its
 rounds, a ratio the median of the rounds' ratios. Tables and plots go to `--save`. It ends with an error where a status
 is not the one that is expected, or the database does not hold what was answered; a goal that is missed is only marked.
 """

@@ -49,7 +49,7 @@ def measure(directory: Path, options: Options, report: Report, *, minutes: float
             statuses=found.statuses,
             faults=faults,
         ),
-        Row(f"the slowest {LOOKS * LOOK_SECONDS} s of it", _slowest(looks)),
+        *_slowest(looks),
         Row("appointments in the database afterwards", there, ""),
     ]
     title = f"Sustained bookings, {options.workers} server processes, {options.clients} clients, {stand.slots} slots"
@@ -67,10 +67,8 @@ async def _looks(url: str, seconds: float) -> list[tuple[float, int]]:
     return looks
 
 
-def _slowest(looks: Sequence[tuple[float, int]]) -> float:
-    """Bookings a second, where they were fewest; of a run that is shorter, all of it but its beginning."""
-    apart = min(LOOKS, len(looks) - 2)
-    if apart < 1:
-        return 0
-    spans = zip(looks[1:], looks[1 + apart :], strict=False)
-    return min((until[1] - since[1]) / (until[0] - since[0]) for since, until in spans)
+def _slowest(looks: Sequence[tuple[float, int]]) -> list[Row]:
+    """Bookings a second, where they were fewest, but for its beginning; nothing of a run that is too short."""
+    spans = list(zip(looks[1:], looks[1 + LOOKS :], strict=False))
+    rates = [(until[1] - since[1]) / (until[0] - since[0]) for since, until in spans]
+    return [Row(f"the slowest {LOOKS * LOOK_SECONDS} s of it", min(rates))] if rates else []

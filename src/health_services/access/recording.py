@@ -8,14 +8,13 @@ from typing import Any
 
 import structlog
 from fastapi import Request
-from sqlalchemy.exc import InterfaceError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from health_services.access.repository import AuditRepository
 from health_services.access.trail import Trail, canonical
 from health_services.api.origin import address_of
 from health_services.api.problems import status_of
-from health_services.database.constraints import is_of_values
+from health_services.database.constraints import is_of_values, was_closed_before
 from health_services.database.engine import Database
 from health_services.database.sealing import vault_of
 
@@ -96,7 +95,7 @@ class Refusals:
             async with self._database.reading() as session:
                 await AuditRepository(session).record_all([_authentic(session, entry) for entry in entries])
         except Exception as error:
-            if isinstance(error, InterfaceError) and not is_again:  # the connection was closed before: nothing was sent
+            if was_closed_before(error) and not is_again:
                 await self._write(entries, is_again=True)
                 return
             if len(entries) > 1 and is_of_values(error):

@@ -99,6 +99,11 @@ def is_of_values(error: Exception) -> bool:
     return isinstance(error, DBAPIError) and _of_driver(error)[0].startswith((_MALFORMED, _VIOLATED))
 
 
+def was_closed_before(error: Exception) -> bool:
+    """Whether the connection was gone before anything was sent, so that the same may be tried on another."""
+    return isinstance(error, DBAPIError) and isinstance(_cause(error), asyncpg.InterfaceError)
+
+
 def translate(error: Exception) -> HealthServicesError | None:
     """The refusal in the caller's words; None where it is nobody's fault but ours."""
     if isinstance(error, (PoolTimeoutError, OSError, TimeoutError)):
