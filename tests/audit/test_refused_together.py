@@ -58,6 +58,18 @@ async def test_one_that_cannot_be_kept_keeps_no_other_out(refusals: Refusals, ow
     assert [(log["event"], log["request_id"], log["status"]) for log in logs] == [("not audited", "no\0text", 409)]
 
 
+@pytest.mark.parametrize("number", [2**63, 2**70], ids=["by the driver", "by the seal"])
+async def test_one_that_cannot_be_written_keeps_no_other_out(
+    refusals: Refusals, owner: asyncpg.Connection, number: int
+):
+    trails = [trail("first"), trail("too large"), trail("last")]
+    trails[1].user_id = number
+    with capture_logs() as logs:
+        await asyncio.gather(*(refusals.record(each, SlotUnavailableException()) for each in trails))
+    assert [row["request_id"] for row in await owner.fetch(ROWS)] == ["first", "last"]
+    assert [log["request_id"] for log in logs] == ["too large"]
+
+
 async def test_who_goes_away_is_told_of_nevertheless(refusals: Refusals, owner: asyncpg.Connection):
     gone, stays = (
         asyncio.create_task(refusals.record(trail(n), SlotUnavailableException())) for n in ("gone", "stays")

@@ -1,4 +1,4 @@
-"""Writing the audit's row of a request: with its effect, or, where there is none, alone."""
+"""Writing the audit's row of a request: with its effect, or, where there is none, with those of others."""
 
 import asyncio
 from collections.abc import Sequence

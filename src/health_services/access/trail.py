@@ -1,7 +1,7 @@
 """What the audit is told of one request: who, through what, what, whose, when, from where, with which outcome.
 
-One row for each request through an audited door: in the transaction of its effect where it succeeds, in one of its own
-where it is refused or fails. Only ids, so that erasing a person leaves the audit as it is.
+One row for each request through an audited door: in the transaction of its effect where it succeeds, in one after
+it where it is refused or fails. Only ids, so that erasing a person leaves the audit as it is.
 """
 
 import uuid

@@ -95,13 +95,17 @@ def is_worth_retrying(error: DBAPIError) -> bool:
 
 
 def is_of_values(error: Exception) -> bool:
-    """Whether the database refuses these values, and might take others: data exceptions, constraints."""
-    return isinstance(error, DBAPIError) and _of_driver(error)[0].startswith((_MALFORMED, _VIOLATED))
+    """Whether others might be taken than these values, which the database refuses or nobody can write."""
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, (TypeError, ValueError))
+    # what the driver cannot write is an InterfaceError that is a ValueError too
+    return isinstance(_cause(error), ValueError) or _of_driver(error)[0].startswith((_MALFORMED, _VIOLATED))
 
 
 def was_closed_before(error: Exception) -> bool:
     """Whether the connection was gone before anything was sent, so that the same may be tried on another."""
-    return isinstance(error, DBAPIError) and isinstance(_cause(error), asyncpg.InterfaceError)
+    is_interface = isinstance(error, DBAPIError) and isinstance(_cause(error), asyncpg.InterfaceError)
+    return is_interface and not is_of_values(error)
 
 
 def translate(error: Exception) -> HealthServicesError | None:
