@@ -83,6 +83,18 @@ async def test_a_change_is_seen_at_once_in_every_process(two: list[httpx.AsyncCl
         before = [one, other]
 
 
+@pytest.mark.parametrize("kind", ["doctor", "clinic"])
+async def test_slots_of_who_is_not_active_are_in_no_list(
+    two: list[httpx.AsyncClient], world: World, admin: Person, kind: str
+):
+    doctor = await world.doctor()
+    await world.slot(doctor)
+    assert [len((await one.get("/slots")).json()) for one in two] == [1, 1]
+    path = f"/{kind}s/{getattr(doctor, f'{kind}_id')}"
+    assert (await two[0].put(path, json={"is_active": False}, headers=admin.headers)).status_code == 200
+    assert [(await one.get("/slots")).json() for one in two] == [[], []]
+
+
 async def test_what_was_erased_is_in_no_answer(
     two: list[httpx.AsyncClient], world: World, owner: asyncpg.Connection, admin: Person
 ):
